@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// The tiny allocator: values of less than 16 bytes without references share a slot.
+//
+// A mutator has one open 16-byte slot; a value is put behind the last one at its own
+// alignment, or into a new slot when it does not fit. The slot lives as long as any of its
+// values is referred to. Slots come from an ordinary noscan span of the 16-byte class, with a
+// layout of its own.
+//
+// Owner: the mutator. The open slot is given up when its colour could be wrong: when black
+// allocation begins and when spans are handed back.
+
+internal import Heap
+
+/// The unused rest of a mutator's open tiny slot.
+struct TinyRun {
+  var cursor: UInt = 0
+  var limit: UInt = 0
+
+  /// Bytes of a slot.
+  static var slotSize: Int { 16 }
+
+  /// Space for a value, or nil when it does not fit.
+  mutating func take(size: Int, alignment: Int) -> UInt? {
+    let start = cursor.aligned(up: UInt(alignment))
+    guard cursor != 0, start + UInt(size) <= limit else { return nil }
+    cursor = start + UInt(size)
+    return start
+  }
+}
+
+extension CollectedHeap {
+  /// Space for a tiny value in the open slot.
+  package func takeTiny(_ mutator: AttachedMutator, size: Int, alignment: Int) -> UInt? {
+    unsafe mutator.state.pointee.tiny.take(size: size, alignment: alignment)
+  }
+
+  /// Opens a new slot, and takes space for a value in it.
+  package func openTiny(
+    _ mutator: AttachedMutator, slot: UInt, size: Int, alignment: Int
+  ) -> UInt {
+    unsafe mutator.state.pointee.tiny = TinyRun(
+      cursor: slot, limit: slot + UInt(TinyRun.slotSize))
+    // Fits: it is smaller than a slot.
+    return unsafe takeTiny(mutator, size: size, alignment: alignment).unsafelyUnwrapped
+  }
+}

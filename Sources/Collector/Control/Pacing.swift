@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// When a cycle starts, and what an allocation owes while it runs.
+//
+//   goal     live + (live + roots + stacks) × percent / 100, never under
+//            minimumHeap × percent / 100 (the formula of Go's GOGC, since Go 1.18); a memory
+//            limit lowers it
+//   trigger  a share of the way from live to the goal: marking runs while the rest is used up
+//   assist   bytes to mark for each byte allocated after the trigger, so that marking is done
+//            when the goal is reached, even if workers do nothing
+//
+// A pure value: figures in, decisions out. All arithmetic saturates: a percentage of Int.max
+// or a limit of zero traps nowhere.
+
+internal import Heap
+internal import Synchronization
+
+/// The rules by which a heap is paced.
+package struct Pacing: Sendable {
+  /// nil: never collect of its own accord.
+  package var percent: Int?
+  /// Soft limit on what the heap takes from the system, in bytes.
+  package var memoryLimit: Int?
+  /// The heap is not collected below this (times percent / 100), in bytes.
+  package var minimumHeap: Int
+
+  package init(percent: Int?, memoryLimit: Int?, minimumHeap: Int) {
+    self.percent = percent
+    self.memoryLimit = memoryLimit
+    self.minimumHeap = minimumHeap
+  }
+
+  /// What the last cycle found, in bytes.
+  package struct Figures: Equatable, Sendable {
+    package var live: Int
+    /// Root slots and stacks scanned.
+    package var roots: Int
+    /// What the heap has from the system besides objects.
+    package var overhead: Int
+
+    package init(live: Int, roots: Int = 0, overhead: Int = 0) {
+      self.live = live
+      self.roots = roots
+      self.overhead = overhead
+    }
+  }
+
+  package struct Decision: Equatable, Sendable {
+    /// Bytes allocated at which marking should have ended; Int.max: never.
+    package var goal: Int
+    /// Bytes allocated at which a cycle starts; Int.max: never.
+    package var trigger: Int
+    /// Bytes to mark for each byte allocated while marking, in 1/1024.
+    package var assistRatio: Int
+  }
+
+  /// The part of the way from live to goal, in 1/16, after which a cycle starts. More means
+  /// fewer cycles and more assists, less the opposite.
+  private static var triggerShare: Int { 11 }
+
+  /// An allocation owes this many times its size at the most: a goal that is already passed
+  /// shall not stop the program.
+  private static var largestRatio: Int { 16 << 10 }
+
+  package func decide(_ figures: Figures) -> Decision {
+    let goal = goal(figures)
+    guard goal < .max else { return Decision(goal: .max, trigger: .max, assistRatio: 0) }
+    let live = max(figures.live, 0)
+    let room = max(goal - live, 0)
+    // Divided first: no product can overflow.
+    let trigger = live.saturatingAdd(room / 16 * Self.triggerShare)
+    let runway = max(goal - trigger, 1)
+    let ratio = min(Double(live) * 1024 / Double(runway), Double(Self.largestRatio))
+    return Decision(goal: goal, trigger: trigger, assistRatio: Int(ratio))
+  }
+
+  private func goal(_ figures: Figures) -> Int {
+    var goal = Int.max
+    if let percent {
+      let live = max(figures.live, 0)
+      let base = live.saturatingAdd(max(figures.roots, 0))
+      goal = live.saturatingAdd(base.scaled(by: percent, over: 100))
+      goal = max(goal, minimumHeap.scaled(by: percent, over: 100))
+    }
+    if let memoryLimit {
+      // At least what is live: a limit that cannot be kept is not kept.
+      let allowed = max(memoryLimit.saturatingAdd(-max(figures.overhead, 0)), 0)
+      goal = min(goal, max(allowed, figures.live))
+    }
+    return goal
+  }
+}
+
+extension Int {
+  /// The sum, or the nearest bound.
+  package func saturatingAdd(_ other: Int) -> Int {
+    let (sum, overflow) = addingReportingOverflow(other)
+    return overflow ? (other < 0 ? .min : .max) : sum
+  }
+
+  /// self × factor / divisor in full width, or Int.max. For numbers that are not negative.
+  package func scaled(by factor: Int, over divisor: Int) -> Int {
+    let product = magnitude.multipliedFullWidth(by: factor.magnitude)
+    guard product.high < divisor.magnitude else { return .max }
+    let (quotient, _) = divisor.magnitude.dividingFullWidth(product)
+    return Int(clamping: quotient)
+  }
+}
+
+extension CollectedHeap {
+  /// Changes the rules and applies them to what is known.
+  package func updatePacing(_ change: (inout Pacing) -> Void) {
+    let live = counters.liveBytes.load(ordering: .relaxed)
+    pacing.withLock { change(&$0) }
+    pace(live: live)
+    // The new trigger may lie behind what has been allocated.
+    if unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
+      >= words.pointee.trigger.load(ordering: .relaxed)
+    {
+      requestCycle()
+    }
+  }
+
+  /// The rules in force.
+  package var currentPacing: Pacing { pacing.withLock { $0 } }
+
+  /// Decides the next cycle.
+  func pace(live: Int) {
+    let figures = Pacing.Figures(
+      live: live, roots: counters.rootBytes.load(ordering: .relaxed),
+      overhead: metadataBytes)
+    let decision = pacing.withLock { $0.decide(figures) }
+    counters.goal.store(decision.goal, ordering: .relaxed)
+    unsafe words.pointee.assistRatio.store(decision.assistRatio, ordering: .relaxed)
+    unsafe words.pointee.trigger.store(decision.trigger, ordering: .relaxed)
+  }
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// A mutator's barrier buffer: references that its stores overwrote or wrote while the flag
+// was up, to be marked a batch at a time.
+//
+// Owner: the mutator, or the collector on its behalf. Flushed when full and in handshakes.
+
+/// References to mark.
+@safe package struct BarrierBuffer: ~Copyable {
+  /// Entries of a buffer, two a store. More makes a handshake longer (all are marked in it),
+  /// less flushes more often.
+  static var size: Int { 512 }
+
+  private let entries: UnsafeMutablePointer<UInt>
+  private let capacity: Int
+  private(set) var count = 0
+
+  init(capacity: Int) {
+    self.capacity = max(capacity, 2)
+    unsafe entries = .allocate(capacity: self.capacity)
+  }
+
+  func destroy() { unsafe entries.deallocate() }
+
+  /// Adds both halves of a store; true when no further store fits.
+  @inline(__always)
+  mutating func append(old: UInt, new: UInt) -> Bool {
+    if old != 0 {
+      unsafe entries[count] = old
+      count &+= 1
+    }
+    if new != 0 && new != old {
+      unsafe entries[count] = new
+      count &+= 1
+    }
+    return count &+ 2 > capacity
+  }
+
+  /// Marks what is in the buffer, and empties it.
+  mutating func flush(to marker: inout Marker) {
+    for i in 0..<count { unsafe marker.mark(entries[i]) }
+    count = 0
+  }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Scanning: reading the references of grey objects.
+//
+// A span is taken from the queue, `queued` is cleared, and every object of it that is marked
+// and not scanned is read; the layout is loaded once for all of them. Two markers may have
+// the same span (a mark that came after `queued` was cleared queued it again): each claims
+// its objects by setting their `scanned` bits in one read-modify-write, and takes those that
+// it was first to set.
+//
+// A large object is read in pieces, so that several markers share it and none is away for
+// long: whoever has the span claims the next piece, puts the span back if more is left, and
+// reads its piece.
+//
+// Slots are read with relaxed loads while mutators change them. A word that is read is the
+// old or the new value, and the barrier has recorded the other one.
+
+internal import CHeapShims
+internal import Heap
+internal import Synchronization
+
+extension Marker {
+  /// Bytes of a large object that are scanned at a time (as Go's oblets).
+  private static var pieceSize: UInt { 128 << 10 }
+
+  /// Scans the objects of the next span; false when there is none here or in the shared queue.
+  @inline(__always)
+  mutating func scanNext() -> Bool {
+    if local.isEmpty {
+      // The ring may hold the last references.
+      emptyRing()
+      if local.isEmpty, !takeBatch() { return false }
+    }
+    guard let span = local.removeFirst() else { return false }
+    if let next = local.head { heap_prefetch(next.address) }
+    scan(span)
+    shareSurplus()
+    return true
+  }
+
+  /// Scans what is grey in a span that has been taken from a queue.
+  mutating func scan(_ span: HeapSpan) {
+    // See Note [Span queue].
+    _ = unsafe span.record.pointee.queued.exchange(0, ordering: .sequentiallyConsistent)
+    if span.isLarge { return scanLarge(span) }
+    let layout = span.layout
+    let (marks, scanned) = unsafe (span.marks, span.scanned)
+    let (base, slotSize) = (span.base, span.slotSize)
+    for word in 0..<span.wordCount {
+      let marked = unsafe marks[word].load(ordering: .relaxed)
+      let done = unsafe scanned[word].load(ordering: .relaxed)
+      guard marked & ~done != 0 else { continue }
+      let before = unsafe scanned[word].bitwiseOr(marked, ordering: .relaxed).oldValue
+      var grey = marked & ~before
+      scannedBytes &+= grey.nonzeroBitCount &* Int(bitPattern: slotSize)
+      let first = base &+ UInt(bitPattern: word << 6) &* slotSize
+      var coming = grey
+      while coming != 0 {
+        heap_prefetch(first &+ UInt(bitPattern: coming.trailingZeroBitCount) &* slotSize)
+        coming &= coming &- 1
+      }
+      while grey != 0 {
+        let object = first &+ UInt(bitPattern: grey.trailingZeroBitCount) &* slotSize
+        grey &= grey &- 1
+        scanObject(object, layout)
+      }
+    }
+  }
+
+  @inline(__always)
+  private mutating func scanObject(_ object: UInt, _ layout: HeapLayout) {
+    switch layout.kind {
+    case .object:
+      scanFields(object, layout)
+    case .array:
+      scanElements(0..<heap_load_word(object), of: object, layout)
+    }
+  }
+
+  @inline(__always)
+  private mutating func scanFields(_ start: UInt, _ layout: HeapLayout) {
+    let record = unsafe layout.record
+    let references = unsafe record.pointee.references
+    for i in unsafe 0..<record.pointee.referenceCount {
+      let word = heap_load_word(start &+ UInt(unsafe references[i]))
+      if word != 0 { mark(word) }
+    }
+    guard unsafe record.pointee.ambiguousCount != 0 else { return }
+    for unsafe offset in unsafe layout.ambiguous {
+      markConservatively(heap_load_word(start &+ UInt(offset)))
+    }
+  }
+
+  private mutating func scanElements(_ range: Range<UInt>, of array: UInt, _ layout: HeapLayout) {
+    let first = array &+ layout.elementsOffset
+    for i in range { scanFields(first &+ i &* layout.size, layout) }
+  }
+
+  /// Claims and scans the next piece of a large object.
+  private mutating func scanLarge(_ span: HeapSpan) {
+    let marked = unsafe span.marks[0].load(ordering: .relaxed)
+    guard marked & 1 != 0 else { return }
+    let layout = span.layout
+    guard layout.kind == .array else {
+      let before = unsafe span.scanned[0].bitwiseOr(1, ordering: .relaxed).oldValue
+      guard before & 1 == 0 else { return }
+      scannedBytes &+= Int(bitPattern: span.slotSize)
+      return scanFields(span.base, layout)
+    }
+    let count = heap_load_word(span.base)
+    let perPiece = max(1, Self.pieceSize / max(layout.size, 1))
+    let start = unsafe span.record.pointee.scanCursor.wrappingAdd(
+      perPiece, ordering: .relaxed
+    ).oldValue
+    guard start < count, unsafe span.scanned[0].load(ordering: .relaxed) & 1 == 0 else { return }
+    let end = min(count, start + perPiece)
+    if end < count {
+      enqueue(span)
+    } else {
+      _ = unsafe span.scanned[0].bitwiseOr(1, ordering: .relaxed)
+    }
+    scannedBytes &+= Int(bitPattern: (end - start) * layout.size)
+    scanElements(start..<end, of: span.base, layout)
+  }
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// A marker: turns references into marks, and marks into spans to scan.
+//
+// White objects have a clear mark bit; grey ones are marked and wait, with their span, to be
+// scanned; black ones are scanned. A marker belongs to one thread at a time: a worker has one,
+// and each mutator has one for its stack, its barrier buffer and its assists.
+//
+// Between reading a reference and testing its mark bit lies a ring of sixteen targets. What
+// enters the ring has its page entry read and its mark word prefetched; by the time it leaves,
+// the word is in the cache. Nothing is marked before it leaves, so a marker that is about to
+// let go (`settle`) empties its ring.
+//
+// Owner       the thread that marks.
+// Ordering    See Note [Span queue] in SpanQueue.swift.
+// Scanning: Marker+Scan.swift
+
+internal import CHeapShims
+internal import Heap
+internal import Synchronization
+
+/// Where a reference's mark bit is.
+struct MarkTarget {
+  /// Address of the word; 0 for an empty place of the ring.
+  var word: UInt
+  var mask: UInt
+  var entry: PageEntry
+}
+
+/// The marking state of one thread.
+@safe package struct Marker: ~Copyable {
+  /// Targets in flight. More hides more latency, until the prefetched lines push each other
+  /// out (or the processor has no place to note more misses).
+  private static var ringSize: Int { 16 }
+
+  private let ring: UnsafeMutablePointer<MarkTarget>
+  private var ringPlace = 0
+  /// Spans to scan that nobody else sees.
+  var local = SpanList()
+
+  /// Bytes and objects marked, and bytes scanned, since `settle` added them to the heap's.
+  var markedBytes = 0
+  var markedObjects = 0
+  var scannedBytes = 0
+
+  let owner: UInt
+  private let queue: Unmanaged<SpanQueue>
+  private let words: UnsafeMutablePointer<HeapWords>
+
+  init(heap: CollectedHeap) {
+    unsafe ring = .allocate(capacity: Self.ringSize)
+    unsafe ring.initialize(
+      repeating: MarkTarget(word: 0, mask: 0, entry: PageEntry(bits: 0)), count: Self.ringSize)
+    owner = heap.pageHeap.owner
+    unsafe queue = Unmanaged.passUnretained(heap.queue)
+    unsafe words = heap.words
+  }
+
+  func destroy() { unsafe ring.deallocate() }
+
+  // MARK: - Marking
+
+  /// Marks the object that a heap word refers to.
+  /// - Precondition: `reference` is not zero and refers to an object of this heap.
+  @inline(__always)
+  mutating func mark(_ reference: UInt) {
+    let target = Self.locate(reference)
+    heap_prefetch_write(target.word)
+    let place = unsafe ring + ringPlace
+    let oldest = unsafe place.pointee
+    unsafe place.pointee = target
+    ringPlace = (ringPlace + 1) & (Self.ringSize - 1)
+    if oldest.word != 0 { finish(oldest) }
+  }
+
+  /// Marks what a word refers to if it is the address of an allocated slot of this heap, or
+  /// lies inside one; any word may be given.
+  mutating func markConservatively(_ word: UInt) {
+    guard let (span, slot) = Self.lookUp(word, owner: owner) else { return }
+    finish(
+      MarkTarget(
+        word: UInt(bitPattern: unsafe span.marks + (slot >> 6)), mask: HeapSpan.bit(slot),
+        entry: PageEntry(span: span, spanClass: span.spanClass, pageInSpan: 0)))
+  }
+
+  /// The allocated slot that a word points into, if it does.
+  static func lookUp(_ word: UInt, owner: UInt) -> (HeapSpan, Int)? {
+    guard let tables = ArenaTables.find(word), tables.owner == owner else { return nil }
+    let page = PageIndex(holding: word)
+    let entry = unsafe PageEntry(
+      bits: tables.entry(page.inArena).pointee.load(ordering: .acquiring))
+    guard !entry.isFree else { return nil }
+    let span = entry.span
+    guard let slot = span.slot(holding: word), span.isAllocated(slot) else { return nil }
+    return (span, slot)
+  }
+
+  /// The mark bit of a reference that is known to be one.
+  @inline(__always)
+  private static func locate(_ reference: UInt) -> MarkTarget {
+    let page = PageIndex(holding: reference)
+    let entry = unsafe PageEntry(
+      bits: ArenaTables.of(reference).entry(page.inArena).pointee.load(ordering: .relaxed))
+    let sizeClass = entry.sizeClass
+    guard sizeClass != 0 else {
+      let span = entry.span
+      return MarkTarget(word: UInt(bitPattern: unsafe span.marks), mask: 1, entry: entry)
+    }
+    let first = PageIndex(page.number &- entry.pageInSpan)
+    let offset = reference &- first.address
+    let slot = (offset &* UInt(heap_reciprocal(UInt8(truncatingIfNeeded: sizeClass)))) >> 32
+    // A span may begin in the arena before: its bits are there.
+    let bits = ArenaTables.of(first.address).slotBits(ArenaTables.Layout.marks, first.inArena)
+    return MarkTarget(word: bits &+ (slot >> 6) &* 8, mask: 1 << (slot & 63), entry: entry)
+  }
+
+  /// Sets a target's mark bit, and queues its span if that made it grey.
+  @inline(__always)
+  private mutating func finish(_ target: MarkTarget) {
+    // SAFETY: a word of a slot bitmap.
+    let word = unsafe HeapSpan.Words(bitPattern: target.word).unsafelyUnwrapped
+    // A plain test first: most references lead to what is marked already.
+    guard unsafe word.pointee.load(ordering: .relaxed) & target.mask == 0 else { return }
+    let old = unsafe word.pointee.bitwiseOr(
+      target.mask, ordering: .sequentiallyConsistent
+    ).oldValue
+    guard old & target.mask == 0 else { return }
+    let span = target.entry.span
+    markedObjects &+= 1
+    markedBytes &+= Int(bitPattern: span.slotSize)
+    if !target.entry.isNoscan { enqueue(span) }
+  }
+
+  /// See Note [Span queue].
+  @inline(__always)
+  mutating func enqueue(_ span: HeapSpan) {
+    let queued = unsafe span.record
+    guard unsafe queued.pointee.queued.load(ordering: .relaxed) == 0,
+      unsafe queued.pointee.queued.exchange(1, ordering: .sequentiallyConsistent) == 0
+    else { return }
+    local.append(span)
+  }
+
+  /// Finishes what is in the ring.
+  mutating func emptyRing() {
+    for _ in 0..<Self.ringSize {
+      let place = unsafe ring + ringPlace
+      let target = unsafe place.pointee
+      unsafe place.pointee.word = 0
+      ringPlace = (ringPlace + 1) & (Self.ringSize - 1)
+      if target.word != 0 { finish(target) }
+    }
+  }
+
+  // MARK: - Sharing
+
+  /// Spans that a marker keeps for itself. More means fewer visits to the shared queue, less
+  /// means that others find work sooner and that the order is closer to first in, first out.
+  static var share: Int { 32 }
+
+  mutating func takeBatch() -> Bool {
+    unsafe queue._withUnsafeGuaranteedRef { $0.take(Self.share, into: &local) }
+  }
+
+  /// Gives away what exceeds the marker's share.
+  @inline(__always)
+  mutating func shareSurplus() {
+    if local.count > 2 * Self.share { shareSurplusSlow() }
+  }
+
+  @inline(never)
+  private mutating func shareSurplusSlow() {
+    var kept = SpanList()
+    local.moveFirst(Self.share, to: &kept)
+    unsafe queue._withUnsafeGuaranteedRef { $0.put(&local) }
+    local = kept
+  }
+
+  /// Gives half of what the marker has away: another one is idle.
+  @inline(never)
+  mutating func shareHalf() {
+    var given = SpanList()
+    local.moveFirst((local.count + 1) / 2, to: &given)
+    unsafe queue._withUnsafeGuaranteedRef { $0.put(&given) }
+  }
+
+  /// Leaves nothing behind: the ring is empty, all spans are in the shared queue, and the
+  /// figures are the heap's. Whoever is about to answer a handshake or to sleep settles.
+  mutating func settle(_ heap: CollectedHeap) {
+    emptyRing()
+    if markedObjects > 0 {
+      // Relaxed: the collector looks after a handshake.
+      unsafe words.pointee.foundWhite.store(1, ordering: .relaxed)
+      heap.counters.markedBytes.add(markedBytes, ordering: .relaxed)
+      heap.counters.markedObjects.add(markedObjects, ordering: .relaxed)
+      markedBytes = 0
+      markedObjects = 0
+    }
+    unsafe queue._withUnsafeGuaranteedRef { $0.put(&local) }
+    scannedBytes = 0
+  }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// The write barrier: what a reference store does while the collector marks.
+//
+//     store(slot, new):                      in Mutator/References, inlined
+//       if heap_barrier_is_up() { record(slot, new) }
+//       slot := new                          releasing
+//
+// `record` shades the value that is about to be overwritten and the one that is about to be
+// written: both halves, whatever their colour, always (Go's hybrid barrier). Why both:
+//
+//   deletion half    keeps what was reachable when the cycle began: a thread whose stack has
+//                    been scanned may load a white reference and destroy the last path to it
+//   insertion half   keeps what comes from a stack that has not been scanned yet
+//
+// Shading goes through the mutator's buffer. No safepoint lies between the test of the flag
+// and the store, so a handshake falls before or after a whole store, never into it; that is
+// why the second barrier handshake ends every store that began without the barrier.
+//
+// The flag is the process's: it is up while any heap wants its stores recorded. Whether this
+// heap does is its own word, read here.
+//
+// A store through a reference from a thread that is not attached to the reference's heap
+// breaks the contract; it is found here, while the flag is up, and in checked mode always.
+//
+// Model: Verification/marking.pml. Invariants in words: Documentation/Protocol.md
+
+internal import CHeapShims
+internal import Heap
+internal import Synchronization
+
+/// Recording of reference stores.
+@usableFromInline package enum WriteBarrier {
+  // MARK: - Slow path
+
+  /// Records the store of `new` into the heap word at `slot`, which is about to happen.
+  /// Called while the flag is up.
+  @usableFromInline @inline(never)
+  package static func record(slot: UInt, new: UInt) {
+    let mutator = mutator(for: slot)
+    let state = unsafe mutator.state
+    if unsafe state.pointee.heap._withUnsafeGuaranteedRef({ $0.options.checks }) {
+      StoreCheck.check(slot: slot, new: new, mutator)
+    }
+    // Relaxed: the handshake after each change makes it known.
+    guard unsafe state.pointee.words.pointee.barrierIsUp.load(ordering: .relaxed) != 0 else {
+      return
+    }
+    if unsafe state.pointee.barrier.append(old: heap_load_word(slot), new: new) {
+      mutator.heap.flushBarrier(mutator)
+    }
+  }
+
+  /// The same for `count` values of `stride` bytes at `destination`, which are about to be
+  /// replaced by those at `source` (nil: by zeroes).
+  @usableFromInline @inline(never)
+  package static func recordAggregate(
+    destination: UInt, source: UInt?, count: Int, stride: Int,
+    references: UnsafeBufferPointer<UInt32>, ambiguous: UnsafeBufferPointer<UInt32>
+  ) {
+    guard count > 0 else { return }
+    for element in 0..<count {
+      let offset = UInt(element * stride)
+      for unsafe reference in unsafe references {
+        let place = offset + UInt(reference)
+        record(slot: destination + place, new: source.map { heap_load_word($0 + place) } ?? 0)
+      }
+    }
+    guard !ambiguous.isEmpty else { return }
+    let mutator = mutator(for: destination)
+    let state = unsafe mutator.state
+    guard unsafe state.pointee.words.pointee.barrierIsUp.load(ordering: .relaxed) != 0 else {
+      return
+    }
+    for element in 0..<count {
+      let offset = UInt(element * stride)
+      for unsafe word in unsafe ambiguous {
+        let place = offset + UInt(word)
+        unsafe state.pointee.marker.markConservatively(heap_load_word(destination + place))
+        if let source {
+          unsafe state.pointee.marker.markConservatively(heap_load_word(source + place))
+        }
+      }
+    }
+    unsafe state.pointee.marker.settle(mutator.heap)
+  }
+
+  /// The calling thread's mutator in the heap of an address.
+  @inline(__always)
+  private static func mutator(for address: UInt) -> AttachedMutator {
+    let owner = ArenaTables.find(address)?.owner ?? 0
+    var next = AttachedMutator(address: UInt(bitPattern: unsafe heap_current()))
+    while let mutator = next {
+      if unsafe mutator.state.pointee.owner == owner { return mutator }
+      next = mutator.enclosing
+    }
+    notAttached(owner: owner)
+  }
+
+  @inline(never)
+  private static func notAttached(owner: UInt) -> Never {
+    require(
+      owner != 0,
+      "a reference was stored into memory that belongs to no heap: the object's heap has ended, "
+        + "or the reference was never one")
+    broken(
+      "a reference was stored into an object by a thread that is not attached to the object's "
+        + "heap: use references only inside withMutator, and keep a HeapRoot elsewhere")
+  }
+}
+
+extension CollectedHeap {
+  /// Marks what a mutator's stores have recorded.
+  package func flushBarrier(_ mutator: AttachedMutator) {
+    let state = unsafe mutator.state
+    guard unsafe state.pointee.barrier.count > 0 else { return }
+    unsafe state.pointee.barrier.flush(to: &state.pointee.marker)
+    unsafe state.pointee.marker.settle(self)
+  }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Memory for the heap's own records.
+//
+// Span descriptors, layouts and shelves are referred to by plain addresses from side tables,
+// caches and other records, and a stale look-up must still find a record, if a dead one. So
+// they are never returned while the heap lives: `RecordMemory` hands out zeroed, cache-line
+// aligned pieces of large blocks and frees all of them at once, at the heap's end. Who wants
+// to use a record again keeps a free list of its own (PageHeap does for spans).
+//
+// Guarded by: a lock inside; records are made rarely.
+
+internal import Synchronization
+
+/// Bump-allocated memory that lives as long as its heap.
+package final class RecordMemory: Sendable {
+  private struct State {
+    var blocks: [(address: UInt, size: Int)] = []
+    var cursor: UInt = 0
+    var limit: UInt = 0
+  }
+
+  /// Bytes taken from the system at a time: more wastes more in a small heap, less makes
+  /// more system calls in a large one.
+  private static let blockSize = 256 << 10
+
+  private let state = Mutex(State())
+
+  package init() {}
+
+  deinit {
+    state.withLock { state in
+      for block in state.blocks { VirtualMemory.release(block.address, size: block.size) }
+    }
+  }
+
+  /// The address of `size` zeroed bytes on a cache line of their own.
+  package func allocate(size: Int) throws(SystemFailure) -> UInt {
+    try state.withLock { state throws(SystemFailure) -> UInt in
+      let size = UInt(size).aligned(up: 64)
+      if state.limit - state.cursor < size {
+        let blockSize = max(Self.blockSize, Int(size.aligned(up: 1 << 16)))
+        let block = try VirtualMemory.reserve(
+          size: blockSize, alignment: VirtualMemory.systemPageSize)
+        do throws(SystemFailure) {
+          try VirtualMemory.commit(block, size: blockSize)
+        } catch {
+          VirtualMemory.release(block, size: blockSize)
+          throw error
+        }
+        state.blocks.append((block, blockSize))
+        state.cursor = block
+        state.limit = block + UInt(blockSize)
+      }
+      defer { state.cursor += size }
+      return state.cursor
+    }
+  }
+
+  /// Bytes taken from the system so far.
+  package var mappedBytes: Int {
+    state.withLock { $0.blocks.reduce(0) { $0 + $1.size } }
+  }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Virtual memory: the only file that talks to the system about it.
+//
+// A range goes through three states. `reserve` takes addresses and nothing else (no
+// access, not counted against any limit on memory); `commit` makes part of them readable
+// and writable, zero on first touch; `discard` gives the pages behind them back and keeps
+// the addresses (the next touch finds zeroes). `release` ends a reservation.
+//
+// Failure is an errno and leaves no trace: a partial reservation is unmapped again. Every
+// call goes through `attempt`, where a test can make the nth one fail.
+
+internal import Glibc
+internal import Synchronization
+
+/// What the system said when it refused memory.
+package struct SystemFailure: Error, Hashable, Sendable {
+  package let operation: String
+  package let code: Int32
+}
+
+/// Reserving, committing and returning address ranges.
+package enum VirtualMemory {
+  /// The system's own page size in bytes.
+  package static let systemPageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
+
+  // MARK: - Ranges
+
+  /// Reserves `size` bytes at a multiple of `alignment` (a power of two), at `hint` if those
+  /// addresses are free, else anywhere below the end of the 48-bit space.
+  package static func reserve(
+    size: Int, alignment: Int, hint: UInt? = nil
+  ) throws(SystemFailure) -> UInt {
+    if let hint, let address = try? map(size: size, at: hint) {
+      if address == hint { return address }
+      // The system put it elsewhere: somebody has the hinted addresses.
+      if address & UInt(alignment - 1) == 0 { return address }
+      release(address, size: size)
+    }
+    // Over-reserve by the alignment and cut off both ends.
+    let (padded, overflow) = size.addingReportingOverflow(alignment)
+    guard !overflow else { throw SystemFailure(operation: "mmap", code: ENOMEM) }
+    let start = try map(size: padded, at: 0)
+    let address = start.aligned(up: UInt(alignment))
+    if address > start { release(start, size: Int(address - start)) }
+    let end = start + UInt(padded)
+    let used = address + UInt(size)
+    if end > used { release(used, size: Int(end - used)) }
+    guard used <= 1 << Geometry.addressBits else {
+      release(address, size: size)
+      throw SystemFailure(operation: "mmap", code: ENOMEM)
+    }
+    return address
+  }
+
+  /// Makes a reserved range readable and writable. Committing twice does no harm.
+  package static func commit(_ address: UInt, size: Int) throws(SystemFailure) {
+    try attempt("mprotect") {
+      unsafe mprotect(pointer(address), size, PROT_READ | PROT_WRITE)
+    }
+  }
+
+  /// Returns the memory of a committed range to the system; it reads as zero afterwards.
+  package static func discard(_ address: UInt, size: Int) throws(SystemFailure) {
+    try attempt("madvise") { unsafe madvise(pointer(address), size, MADV_DONTNEED) }
+  }
+
+  /// Ends a reservation, or a part of one.
+  package static func release(_ address: UInt, size: Int) {
+    let result = unsafe munmap(pointer(address), size)
+    precondition(result == 0, "munmap of a range that the heap reserved failed: errno \(errno)")
+  }
+
+  /// Asks for (`true`) or forbids (`false`) huge pages in a range. Advice: a kernel without
+  /// them refuses, and nothing is lost.
+  package static func adviseHugePages(_ address: UInt, size: Int, wanted: Bool) {
+    _ = unsafe madvise(pointer(address), size, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE)
+  }
+
+  private static func map(size: Int, at hint: UInt) throws(SystemFailure) -> UInt {
+    var result: UInt = 0
+    try attempt("mmap") {
+      let mapped = unsafe mmap(
+        UnsafeMutableRawPointer(bitPattern: hint), size, PROT_NONE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+      result = UInt(bitPattern: mapped)
+      return unsafe mapped == MAP_FAILED ? -1 : 0
+    }
+    return result
+  }
+
+  private static func pointer(_ address: UInt) -> UnsafeMutableRawPointer {
+    // SAFETY: an address that `map` returned, never zero.
+    unsafe UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped
+  }
+
+  // MARK: - Fault injection
+
+  /// Calls until the one that fails, counting down; 0: none does. For tests.
+  private static let callsUntilFailure = Atomic<Int>(0)
+
+  /// Makes the `n`th system call from now on fail with ENOMEM (1: the next one); 0 ends it.
+  package static func failCall(in n: Int) { callsUntilFailure.store(n, ordering: .relaxed) }
+
+  private static func attempt(
+    _ operation: String, _ call: () -> Int32
+  ) throws(SystemFailure) {
+    // Relaxed: a test sets it before it starts what is to fail.
+    if callsUntilFailure.load(ordering: .relaxed) > 0,
+      callsUntilFailure.subtract(1, ordering: .relaxed).newValue == 0
+    {
+      throw SystemFailure(operation: operation, code: ENOMEM)
+    }
+    guard call() == 0 else { throw SystemFailure(operation: operation, code: errno) }
+  }
+}

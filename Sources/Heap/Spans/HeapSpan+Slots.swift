@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// A span's slots and their bits.
+//
+// A run is a maximal stretch of free slots: `takeRun` finds the next one at or after
+// `freeIndex` by counting trailing zeros of inverted words, and moves `freeIndex` to its end,
+// so that from then on every slot of it counts as allocated. A run that is not used up is
+// handed back by moving `freeIndex` to the first unused slot.
+//
+// Invariant   the slots in `freeIndex ..< slotCount` with a clear `allocated` bit are free,
+//             and zero unless the span is noscan or `needsZero`.
+
+public import Synchronization
+
+/// A stretch of slots, by index.
+@frozen @usableFromInline package struct SlotRange: Equatable, Sendable {
+  @usableFromInline package var start: Int
+  @usableFromInline package var end: Int
+
+  @inlinable package init(start: Int, end: Int) {
+    self.start = start
+    self.end = end
+  }
+
+  @inlinable package var count: Int { end - start }
+
+  /// Calls `body` with each word's number that the range has bits in, and those bits.
+  @inlinable @inline(__always)
+  package func forEachWord(_ body: (_ word: Int, _ mask: UInt) -> Void) {
+    var index = start
+    while index < end {
+      let low = index & 63
+      let high = min(64, low + end - index)
+      let mask = (high == 64 ? UInt.max : (1 << UInt(high)) - 1) & (UInt.max << UInt(low))
+      body(index >> 6, mask)
+      index += high - low
+    }
+  }
+}
+
+extension HeapSpan {
+  // MARK: - Bitmaps
+
+  @usableFromInline package typealias Words = UnsafeMutablePointer<Atomic<UInt>>
+
+  @inlinable @inline(__always) func words(_ address: UInt) -> Words {
+    // SAFETY: inside the arena's tables; a span's bits fit into those of its first page.
+    unsafe UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
+  }
+
+  /// gcmarkBits. Ordering: See Note [Span queue].
+  @inlinable @inline(__always) package var marks: Words { unsafe words(record.pointee.markBits) }
+
+  /// Ordering: relaxed read-modify-writes: whoever sets a bit scans the slot.
+  @inlinable @inline(__always) package var scanned: Words {
+    unsafe words(
+      record.pointee.markBits &+ (ArenaTables.Layout.scanned - ArenaTables.Layout.marks))
+  }
+
+  /// allocBits. Owner: written by the sweeper, which owns the span.
+  @inlinable @inline(__always) package var allocated: Words {
+    unsafe words(
+      record.pointee.markBits &+ (ArenaTables.Layout.allocated - ArenaTables.Layout.marks))
+  }
+
+  @inlinable @inline(__always) package var wordCount: Int { (slotCount + 63) >> 6 }
+
+  @inlinable @inline(__always) package static func bit(_ slot: Int) -> UInt { 1 << UInt(slot & 63) }
+
+  @inlinable package func isMarked(_ slot: Int) -> Bool {
+    unsafe marks[slot >> 6].load(ordering: .relaxed) & Self.bit(slot) != 0
+  }
+
+  // MARK: - Addresses
+
+  @inlinable @inline(__always) package func address(ofSlot slot: Int) -> UInt {
+    base &+ UInt(bitPattern: slot) &* slotSize
+  }
+
+  /// The slot that holds `address`, or nil when that lies behind the last slot.
+  /// - Precondition: `address` is in one of the span's pages.
+  @inlinable @inline(__always) package func slot(holding address: UInt) -> Int? {
+    if isLarge { return 0 }
+    let offset = address &- base
+    let slot = Int(truncatingIfNeeded: (offset &* UInt(unsafe record.pointee.reciprocal)) >> 32)
+    return slot < slotCount ? slot : nil
+  }
+
+  /// Whether a slot has been handed out, as far as anybody but its owner can tell.
+  @inlinable @inline(__always) package func isAllocated(_ slot: Int) -> Bool {
+    if slot < freeIndex { return true }
+    return unsafe allocated[slot >> 6].load(ordering: .relaxed) & Self.bit(slot) != 0
+  }
+
+  // MARK: - Runs
+
+  /// Takes the next stretch of free slots, or nil when there is none left.
+  ///
+  /// - Parameter limit: slots at the most (stress takes them one at a time).
+  /// - Precondition: the caller owns the span.
+  package func takeRun(atMost limit: Int = .max) -> SlotRange? {
+    let count = slotCount
+    let bits = unsafe allocated
+    var start = freeIndex
+    // Find a clear bit at or after `start`.
+    while start < count {
+      let free = unsafe ~bits[start >> 6].load(ordering: .relaxed) >> UInt(start & 63)
+      if free != 0 {
+        start += free.trailingZeroBitCount
+        break
+      }
+      start = (start | 63) + 1
+    }
+    guard start < count else {
+      freeIndex = count
+      return nil
+    }
+    // Find the next set one.
+    var end = start
+    while end < count {
+      let used = unsafe bits[end >> 6].load(ordering: .relaxed) >> UInt(end & 63)
+      if used != 0 {
+        end += used.trailingZeroBitCount
+        break
+      }
+      end = (end | 63) + 1
+    }
+    end = min(end, count)
+    if end - start > limit { end = start + limit }
+    freeIndex = end
+    allocatedCount += end - start
+    return SlotRange(start: start, end: end)
+  }
+
+  /// Gives the unused end of the current run back.
+  /// - Precondition: the caller owns the span, and `unused` ends at `freeIndex`.
+  package func giveBack(_ unused: SlotRange) {
+    assert(unused.end == freeIndex)
+    freeIndex = unused.start
+    allocatedCount -= unused.count
+  }
+
+  // MARK: - Sweeping
+
+  /// What a sweep found.
+  package struct SweepResult: Sendable {
+    package var live: Int
+    package var freed: Int
+  }
+
+  /// Makes the marks the new `allocated` bits and clears both others.
+  ///
+  /// `onDead` sees each word of slots that die (for patterns in checked mode).
+  /// - Precondition: the caller owns the span, nobody marks, and no slot of it is in a run.
+  package func sweep(
+    to generation: UInt32, onDead: ((_ word: Int, _ dead: UInt) -> Void)? = nil
+  ) -> SweepResult {
+    let (marks, scanned, allocated) = unsafe (marks, scanned, allocated)
+    let before = SlotRange(start: 0, end: freeIndex)
+    var live = 0
+    for word in 0..<wordCount {
+      let marked = unsafe marks[word].load(ordering: .relaxed)
+      if let onDead {
+        var was = unsafe allocated[word].load(ordering: .relaxed)
+        before.forEachWord { if $0 == word { was |= $1 } }
+        require(marked & ~was == 0, "a free slot is marked: span at \(base), word \(word)")
+        if was & ~marked != 0 { onDead(word, was & ~marked) }
+      }
+      live += marked.nonzeroBitCount
+      unsafe allocated[word].store(marked, ordering: .relaxed)
+      unsafe marks[word].store(0, ordering: .relaxed)
+      unsafe scanned[word].store(0, ordering: .relaxed)
+    }
+    let freed = allocatedCount - live
+    require(freed >= 0, "more slots are marked than allocated: span at \(base)")
+    allocatedCount = live
+    freeIndex = 0
+    if freed > 0 { needsZero = true }
+    unsafe record.pointee.scanCursor.store(0, ordering: .relaxed)
+    sweepGeneration = generation
+    return SweepResult(live: live, freed: freed)
+  }
+
+  // MARK: - Invariants
+
+  /// Reports what is wrong with the span's own state.
+  package func checkInvariants(_ report: (String) -> Void) {
+    let name = "span at \(String(base, radix: 16)) of class \(spanClass.sizeClass.number)"
+    guard isLive else { return report("\(name) is dead") }
+    if freeIndex > slotCount { report("\(name): freeIndex \(freeIndex) of \(slotCount) slots") }
+    var count = 0
+    for slot in 0..<slotCount where isAllocated(slot) { count += 1 }
+    if count != allocatedCount {
+      report("\(name): \(count) slots are allocated, the span counts \(allocatedCount)")
+    }
+    for slot in slotCount..<(wordCount * 64) {
+      let bit = Self.bit(slot)
+      let stray = unsafe (marks[slot >> 6].load(ordering: .relaxed)
+        | allocated[slot >> 6].load(ordering: .relaxed)) & bit
+      if stray != 0 { report("\(name): bit \(slot) is set behind the last slot") }
+    }
+    for page in 0..<pageCount {
+      let index = firstPage + page
+      let entry = unsafe PageEntry(
+        bits: ArenaTables.of(index.address).entry(index.inArena).pointee.load(ordering: .relaxed))
+      if entry != PageEntry(span: self, spanClass: spanClass, pageInSpan: page) {
+        report("\(name): the entry of page \(page) is of another span")
+      }
+    }
+  }
+}

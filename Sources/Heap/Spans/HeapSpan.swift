@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// A span: a run of pages cut into equal slots.
+//
+// The record is a descriptor beside the memory. Its slots have one bit each in three bitmaps
+// of the arena's tables (ArenaTables), which start at the bits of the span's first page:
+//
+//   allocated   allocBits: the slot was allocated as of the last sweep
+//   marks       gcmarkBits: the slot was found reachable in this cycle
+//   scanned     the slot's references have been read in this cycle (or need not be)
+//
+// A slot counts as allocated when its `allocated` bit is set or its index is below
+// `freeIndex`. Sweeping makes the marks the new `allocated` bits.
+//
+//   state      owner                 in a list     legal
+//   dead       page heap             –             nothing; the record waits to be used again
+//   cached     one thread cache      none          take runs, hand back
+//   listed     its shelf             exactly one   pop (then the popper owns it)
+//   large      nobody                its shelf's   one slot; swept like any other
+//   sweeping   whoever popped it     none          sweep
+//
+// "sweeping" and "cached" are not told apart in the record: both mean that the one thread
+// that popped the span (under the shelf's lock) owns it alone.
+//
+//   sweepGeneration   meaning, g being the heap's generation
+//   g                 swept in this generation, or fresh: slots may be taken
+//   g - 1             not swept yet: its marks say what lives; no slot may be taken from it
+//
+// A generation advances only when every span has reached it (CollectionCycle.finishSweeping).
+//
+// Owner       as in the table; `queueNext` belongs to whoever won `queued`.
+// Ordering    See Note [Publishing a span] and Note [Span queue].
+// Slots and bits: HeapSpan+Slots.swift. Overview: Documentation/AllocatorTiers.md
+
+public import Synchronization
+
+/// The descriptor behind a `HeapSpan`.
+@usableFromInline package struct SpanRecord: ~Copyable {
+  // What marking reads, on the first cache line.
+
+  /// Address of the first slot. Constant while the span lives.
+  @usableFromInline package var base: UInt
+  /// Bytes from a slot to the next; of a large span, all its bytes.
+  @usableFromInline package var slotSize: UInt
+  /// Address of the mark bits; the others lie at fixed distances.
+  @usableFromInline package var markBits: UInt
+  /// The layout of every object in the span.
+  @usableFromInline package var layout: HeapLayout
+  @usableFromInline package var slotCount: UInt32
+  @usableFromInline package var reciprocal: UInt32
+  /// Slots below this index are allocated whatever their bit says. Owner: whoever owns the
+  /// span. Ordering: relaxed; a thread that holds a pointer to a slot has seen the index
+  /// move past it (the pointer came to it later).
+  @usableFromInline package let freeIndex: Atomic<UInt32>
+  /// In the mark queue. Ordering: See Note [Span queue].
+  @usableFromInline package let queued: Atomic<UInt32>
+  /// The next span in a mark queue. Owner: whoever's queue the span is in.
+  @usableFromInline package var queueNext: UInt
+
+  // What allocation and sweeping touch.
+
+  /// Owner: writes by the span's owner. Ordering: relaxed reads by anyone decide nothing
+  /// that a list's lock does not decide again.
+  @usableFromInline package let sweepGeneration: Atomic<UInt32>
+  /// Slots that are allocated or in a cache's run.
+  @usableFromInline package var allocatedCount: UInt32
+  @usableFromInline package var pageCount: UInt32
+  @usableFromInline package var spanClass: SpanClass
+  @usableFromInline package var isLive: Bool
+  /// Free slots may hold something other than zeroes.
+  @usableFromInline package var needsZero: Bool
+  /// Bytes of a large object that have been handed out for scanning in this cycle.
+  @usableFromInline package let scanCursor: Atomic<UInt>
+  /// The next span of a shelf's list, or of the page heap's list of dead records.
+  @usableFromInline package var listNext: UInt
+  /// The shelf that the span belongs to.
+  @usableFromInline package var shelf: UInt
+}
+
+/// A handle to a span's descriptor. Never dangling while the heap lives.
+@safe @frozen @usableFromInline package struct HeapSpan: Hashable, @unchecked Sendable {
+  // Sendable: an address; every field of the record names its own owner.
+  @usableFromInline package let address: UInt
+
+  @inlinable @inline(__always) package init(address: UInt) { self.address = address }
+
+  /// - Note: SAFETY: `address` is that of a record, and records are never unmapped while
+  ///   their heap lives (RecordMemory).
+  @inlinable @inline(__always) package var record: UnsafeMutablePointer<SpanRecord> {
+    unsafe UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
+  }
+
+  @inlinable package var base: UInt { unsafe record.pointee.base }
+  @inlinable package var slotSize: UInt { unsafe record.pointee.slotSize }
+  @inlinable package var slotCount: Int { Int(unsafe record.pointee.slotCount) }
+  @inlinable package var layout: HeapLayout { unsafe record.pointee.layout }
+  @inlinable package var pageCount: Int { Int(unsafe record.pointee.pageCount) }
+  @inlinable package var firstPage: PageIndex { PageIndex(holding: base) }
+  @inlinable package var spanClass: SpanClass { unsafe record.pointee.spanClass }
+  @inlinable package var isLarge: Bool { spanClass.sizeClass.isLarge }
+  @inlinable package var isLive: Bool { unsafe record.pointee.isLive }
+  package var shelf: SpanShelf { SpanShelf(address: unsafe record.pointee.shelf) }
+
+  @inlinable package var sweepGeneration: UInt32 {
+    get { unsafe record.pointee.sweepGeneration.load(ordering: .relaxed) }
+    nonmutating set { unsafe record.pointee.sweepGeneration.store(newValue, ordering: .relaxed) }
+  }
+
+  @inlinable package var freeIndex: Int {
+    get { Int(unsafe record.pointee.freeIndex.load(ordering: .relaxed)) }
+    nonmutating set {
+      unsafe record.pointee.freeIndex.store(UInt32(newValue), ordering: .relaxed)
+    }
+  }
+
+  @inlinable package var allocatedCount: Int {
+    get { Int(unsafe record.pointee.allocatedCount) }
+    nonmutating set { unsafe record.pointee.allocatedCount = UInt32(newValue) }
+  }
+
+  @inlinable package var needsZero: Bool {
+    get { unsafe record.pointee.needsZero }
+    nonmutating set { unsafe record.pointee.needsZero = newValue }
+  }
+
+  @inlinable package var listNext: HeapSpan? {
+    get {
+      let next = unsafe record.pointee.listNext
+      return next == 0 ? nil : HeapSpan(address: next)
+    }
+    nonmutating set { unsafe record.pointee.listNext = newValue?.address ?? 0 }
+  }
+
+  @inlinable package var queueNext: HeapSpan? {
+    get {
+      let next = unsafe record.pointee.queueNext
+      return next == 0 ? nil : HeapSpan(address: next)
+    }
+    nonmutating set { unsafe record.pointee.queueNext = newValue?.address ?? 0 }
+  }
+}
+
+/// What a page's table entry says: which span it belongs to, and enough of that span to find
+/// a slot's mark bit without touching the span itself.
+///
+///     bits 0–47   address of the span's record; the whole entry is 0 for a free page
+///     bits 48–54  size class
+///     bit  55     noscan
+///     bits 56–63  the page's place in a span of a small class (10 pages at most)
+@frozen @usableFromInline package struct PageEntry: Equatable, Sendable {
+  @usableFromInline package let bits: UInt
+
+  @inlinable @inline(__always) package init(bits: UInt) { self.bits = bits }
+
+  package init(span: HeapSpan, spanClass: SpanClass, pageInSpan: Int) {
+    let place = spanClass.sizeClass.isLarge ? 0 : UInt(pageInSpan)
+    let size = UInt(spanClass.sizeClass.number)
+    bits = span.address | size << 48 | (spanClass.isNoscan ? 1 << 55 : 0) | place << 56
+  }
+
+  @inlinable @inline(__always) package var isFree: Bool { bits == 0 }
+  @inlinable @inline(__always) package var span: HeapSpan { HeapSpan(address: bits & 0xffff_ffff_ffff) }
+  @inlinable @inline(__always) package var sizeClass: UInt { (bits >> 48) & 0x7f }
+  @inlinable @inline(__always) package var isNoscan: Bool { bits & (1 << 55) != 0 }
+  @inlinable @inline(__always) package var pageInSpan: UInt { bits >> 56 }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// What the heap knows about a type.
+//
+// A layout says where in an object the references are. It belongs to a span, not to an
+// object: all slots of a span hold objects of one layout, so the scan loop loads it once for
+// up to a thousand objects and an allocation writes no header (DESIGN: layout-segregated
+// spans). Two kinds:
+//
+//   object   `size` bytes; references at fixed offsets
+//   array    a count in the first word, elements of `size` bytes from `elementsOffset` on;
+//            references at fixed offsets of each element
+//
+// A precise offset holds a reference or zero. An ambiguous one (a payload of an enum) holds
+// any word, and is looked up as a word of a stack is.
+//
+// Owner       the heap; made at registration, immutable afterwards, never freed before it.
+// Ordering    published under the heap's registration lock; read through spans and caches
+//             that were made after that.
+
+/// The memory layout of one type's objects, as the collector reads it.
+@unsafe @usableFromInline package struct LayoutRecord: ~Copyable {
+  @usableFromInline package enum Kind: UInt8, Sendable {
+    case object
+    case array
+  }
+
+  @usableFromInline package var kind: Kind
+  /// No reference in it: never scanned.
+  @usableFromInline package var isNoscan: Bool
+  /// Values of several types share a 16-byte slot.
+  @usableFromInline package var isTiny: Bool
+  /// Bytes of an object, or from one element to the next.
+  @usableFromInline package var size: UInt
+  @usableFromInline package var alignment: UInt
+  /// Bytes before the first element of an array.
+  @usableFromInline package var elementsOffset: UInt
+  @usableFromInline package var referenceCount: Int
+  /// Byte offsets of the precise reference words, ascending.
+  @usableFromInline package var references: UnsafeMutablePointer<UInt32>
+  @usableFromInline package var ambiguousCount: Int
+  /// Byte offsets of the ambiguous words, ascending.
+  @usableFromInline package var ambiguous: UnsafeMutablePointer<UInt32>
+  /// Place in the heap's list of layouts.
+  @usableFromInline package var identifier: Int
+}
+
+/// A handle to a `LayoutRecord`.
+@safe @frozen @usableFromInline package struct HeapLayout: Hashable, @unchecked Sendable {
+  // Sendable: the record is immutable once the handle is handed out.
+  @usableFromInline package let address: UInt
+
+  @inlinable package init(address: UInt) { self.address = address }
+
+  @inlinable @inline(__always) package var record: UnsafeMutablePointer<LayoutRecord> {
+    // SAFETY: records outlive every handle (RecordMemory).
+    unsafe UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
+  }
+
+  @inlinable package var kind: LayoutRecord.Kind { unsafe record.pointee.kind }
+  @inlinable package var isNoscan: Bool { unsafe record.pointee.isNoscan }
+  @inlinable package var isTiny: Bool { unsafe record.pointee.isTiny }
+  @inlinable package var size: UInt { unsafe record.pointee.size }
+  @inlinable package var alignment: UInt { unsafe record.pointee.alignment }
+  @inlinable package var elementsOffset: UInt { unsafe record.pointee.elementsOffset }
+  @inlinable package var identifier: Int { unsafe record.pointee.identifier }
+
+  @inlinable package var references: UnsafeBufferPointer<UInt32> {
+    unsafe UnsafeBufferPointer(
+      start: record.pointee.references, count: record.pointee.referenceCount)
+  }
+  @inlinable package var ambiguous: UnsafeBufferPointer<UInt32> {
+    unsafe UnsafeBufferPointer(
+      start: record.pointee.ambiguous, count: record.pointee.ambiguousCount)
+  }
+
+  /// Bytes of an array of `count` elements, or nil when there are more than an address has.
+  package func arraySize(count: Int) -> Int? {
+    guard count >= 0 else { return nil }
+    let (elements, overflow) = Int(size).multipliedReportingOverflow(by: count)
+    guard !overflow, elements <= 1 << 47 else { return nil }
+    return elements + Int(elementsOffset)
+  }
+
+  // MARK: - Making one
+
+  /// A description that becomes a record.
+  package struct Description: Sendable {
+    package var kind: LayoutRecord.Kind
+    package var size: Int
+    package var alignment: Int
+    package var elementsOffset: Int
+    package var references: [Int]
+    package var ambiguous: [Int]
+    package var isTiny: Bool
+
+    package init(
+      kind: LayoutRecord.Kind, size: Int, alignment: Int, elementsOffset: Int = 0,
+      references: [Int], ambiguous: [Int] = [], isTiny: Bool = false
+    ) {
+      self.kind = kind
+      self.size = size
+      self.alignment = alignment
+      self.elementsOffset = elementsOffset
+      self.references = references
+      self.ambiguous = ambiguous
+      self.isTiny = isTiny
+    }
+  }
+
+  package static func make(
+    _ description: Description, identifier: Int, in memory: RecordMemory
+  ) throws(SystemFailure) -> HeapLayout {
+    let offsets = description.references.count + description.ambiguous.count
+    let address = unsafe try memory.allocate(size: MemoryLayout<LayoutRecord>.size)
+    let table = try memory.allocate(size: max(4 * offsets, 4))
+    let layout = HeapLayout(address: address)
+    let references = unsafe UnsafeMutablePointer<UInt32>(bitPattern: table).unsafelyUnwrapped
+    let ambiguous = unsafe references + description.references.count
+    for (i, offset) in description.references.enumerated() { unsafe references[i] = UInt32(offset) }
+    for (i, offset) in description.ambiguous.enumerated() { unsafe ambiguous[i] = UInt32(offset) }
+    unsafe layout.record.initialize(
+      to: LayoutRecord(
+        kind: description.kind, isNoscan: offsets == 0, isTiny: description.isTiny,
+        size: UInt(description.size), alignment: UInt(description.alignment),
+        elementsOffset: UInt(description.elementsOffset),
+        referenceCount: description.references.count, references: references,
+        ambiguousCount: description.ambiguous.count, ambiguous: ambiguous,
+        identifier: identifier))
+    return layout
+  }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Size classes: the 67 slot sizes that small objects are rounded up to, and class 0, large.
+//
+// A span is cut into slots of one size. With few sizes, memory is lost inside the slots; with
+// many, in half-empty spans. The table is Go's current one, a compromise made by rule:
+//
+//   - sizes are multiples of 8, of 16 from 32 on, of an eighth of the next power of two
+//     below from 128 to 2048, and of 128 above; so from 128 bytes on a class is at most
+//     16 % larger than the one below it, and every power of two up to 32 KiB is a class;
+//   - a span has as few pages as leave at most an eighth of it unused behind the last slot
+//     (10 pages at the most);
+//   - two sizes that would cut the same span into the same number of slots are one class,
+//     the larger; and above 1 KiB a size grows until it uses up the rest of its span.
+//
+// At worst, with one byte more than the class below holds, a span of a class from 128 bytes
+// on is 17 % waste. SizeClassTests derives the table from these rules.
+//
+// A slot index is `offset / size`, computed as `offset * reciprocal >> 32`: exact for every
+// offset in a span. All the numbers are loads from constant tables in HeapSizeClasses.h;
+// nothing here takes a lock, is written, or needs initialising.
+//
+// Overview: Documentation/AllocatorTiers.md
+
+public import CHeapShims
+
+/// One of 68 sizes of slots; class 0 stands for objects larger than all of them.
+@frozen @usableFromInline package struct SizeClass: Hashable, Sendable {
+  // Invariant: below `count`.
+  @usableFromInline package let number: UInt8
+
+  /// - Precondition: `number` is below `count`.
+  @inlinable package init(_ number: UInt8) {
+    precondition(number < 68, "there are 68 size classes, 0 to 67")
+    self.number = number
+  }
+
+  @inlinable @inline(__always) init(unchecked number: UInt8) { self.number = number }
+
+  @inlinable package static var count: Int { 68 }
+
+  /// The class of objects over `maxSmallSize`: each has a span of its own.
+  @inlinable package static var large: SizeClass { SizeClass(unchecked: 0) }
+
+  /// The largest slot, 32 KiB.
+  @inlinable package static var maxSmallSize: Int { 32 << 10 }
+
+  /// The classes with slots, by size.
+  package static var small: [SizeClass] { (1..<UInt8(count)).map { SizeClass($0) } }
+
+  // MARK: - From a size
+
+  /// The smallest class whose slots hold `size` bytes, or nil above `maxSmallSize`.
+  ///
+  /// O(1): a compare and a table load. A size of 0 gets the smallest slot. A negative one is
+  /// nobody's; it reads as too large.
+  @inlinable @inline(__always)
+  package static func of(size: Int) -> SizeClass? {
+    guard UInt(bitPattern: size) <= UInt(bitPattern: maxSmallSize) else { return nil }
+    return SizeClass(unchecked: heap_size_class_of(UInt(bitPattern: size)))
+  }
+
+  /// The smallest class whose slots hold `size` bytes and lie at multiples of `alignment`, or
+  /// nil if there is none: the object is large then.
+  ///
+  /// A span starts at a page, so slots can be aligned to the page size, 8192, and no further.
+  ///
+  /// - Precondition: `alignment` is a power of two.
+  /// - Complexity: O(1) up to an alignment of 8; beyond, O(classes), at most 16 steps.
+  package static func of(size: Int, alignment: Int) -> SizeClass? {
+    precondition(
+      alignment > 0 && alignment & (alignment - 1) == 0, "an alignment is a power of two")
+    guard alignment <= Geometry.pageSize, let smallest = of(size: size) else { return nil }
+    let candidates = smallest.number..<UInt8(count)
+    return candidates.first { SizeClass(unchecked: $0).slotSize & (alignment - 1) == 0 }
+      .map { SizeClass(unchecked: $0) }
+  }
+
+  // MARK: - Figures
+
+  @inlinable @inline(__always) package var isLarge: Bool { number == 0 }
+
+  /// Bytes of a slot; 0 for `large`, whose spans know.
+  @inlinable @inline(__always)
+  package var slotSize: Int { Int(bitPattern: heap_slot_size(number)) }
+
+  /// Pages of a span, 1 to 10; 0 for `large`.
+  @inlinable @inline(__always)
+  package var spanPages: Int { Int(bitPattern: heap_pages_of_span(number)) }
+
+  /// Slots of a span, at most 1024; 0 for `large`, whose spans have one.
+  @inlinable @inline(__always)
+  package var slotsPerSpan: Int { Int(bitPattern: heap_slots_of_span(number)) }
+
+  /// For every offset in a span, `offset * reciprocal >> 32` is `offset / slotSize`. 0 for
+  /// `large`: every offset is in slot 0.
+  @inlinable @inline(__always)
+  package var reciprocal: UInt32 { heap_reciprocal(number) }
+}
+
+/// A size class, and whether the slots can hold references: what a span is for.
+@frozen @usableFromInline package struct SpanClass: Hashable, Sendable {
+  /// `sizeClass << 1 | noscan`. Invariant: below `count`.
+  @usableFromInline package let number: UInt8
+
+  @inlinable package init(_ sizeClass: SizeClass, noscan: Bool) {
+    number = sizeClass.number << 1 | (noscan ? 1 : 0)
+  }
+
+  /// - Precondition: `number` is below `count`.
+  @inlinable package init(_ number: UInt8) {
+    precondition(number < 136, "there are 136 span classes, 0 to 135")
+    self.number = number
+  }
+
+  @inlinable package static var count: Int { 136 }
+
+  @inlinable @inline(__always)
+  package var sizeClass: SizeClass { SizeClass(unchecked: number >> 1) }
+
+  /// Whether the collector need not look into the slots.
+  @inlinable @inline(__always) package var isNoscan: Bool { number & 1 != 0 }
+}

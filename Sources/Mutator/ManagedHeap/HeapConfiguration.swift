@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// How a heap is set up.
+//
+// A plain value with a default for everything. It is checked once, when a heap is made from
+// it, and not on assignment: a setting may be wrong in company only (a hard limit below the
+// memory limit). What can change while a heap lives (the percentage, the soft limit) is a
+// property of the heap too; the rest is settled here.
+
+/// The settings of a heap. `HeapConfiguration()` has the defaults.
+public struct HeapConfiguration: Hashable, Sendable {
+  /// What the heap is called in traces and reports. Default: "heap".
+  public var name = "heap"
+
+  /// How far the heap may grow before it is collected. Default: 100.
+  public var gcPercent: GCPercent = 100
+
+  /// Bytes that the heap tries not to exceed, by collecting more; nil: none. Counts all memory
+  /// that the heap takes from the system.
+  public var memoryLimit: Int?
+
+  /// Bytes that the heap never exceeds: allocation fails instead; nil: none.
+  public var hardLimit: Int?
+
+  /// Bytes below which the heap is not collected, at 100 percent; scales with the percentage.
+  /// Default: 4 MiB.
+  public var minimumHeap = 4 << 20
+
+  /// Threads that mark; nil: a quarter of the cores, at least one.
+  public var workers: Int?
+
+  /// Whether to use the system's huge pages.
+  public var hugePages = HugePages.system
+
+  /// What is written to standard error while the heap runs.
+  public var trace = Trace.off
+
+  /// Whether references, marks and freed memory are verified as the program runs.
+  public var checks = Checks.off
+
+  /// Deliberate bad luck, for tests.
+  public var stress = StressOptions.none
+
+  /// Bytes of allocation between two samples of the profile, on average; 0: no profile.
+  /// Default: 512 KiB.
+  public var profileRate = 512 << 10
+
+  /// What was wrong with the environment that the configuration was read from.
+  var problem: String?
+
+  /// The default settings.
+  public init() {}
+
+  /// Whether to use the system's huge pages.
+  public enum HugePages: Hashable, Sendable {
+    /// As the system is set.
+    case system
+    /// Ask for them everywhere: fewer page faults, more memory that is touched and not used.
+    case always
+    /// Never: what is given back is given back page by page.
+    case never
+  }
+
+  /// What is written to standard error while the heap runs.
+  public enum Trace: Hashable, Sendable {
+    /// Nothing.
+    case off
+    /// One line for each collection.
+    case cycles
+  }
+
+  /// Whether the heap verifies itself and its use.
+  public enum Checks: Hashable, Sendable {
+    /// Not at all.
+    case off
+    /// Freed slots are filled with a pattern, marks are verified after each cycle, and every
+    /// stored reference is checked. Several times slower.
+    case on
+  }
+}
+
+extension HeapConfiguration {
+  /// The smallest hard limit, in bytes: room for a span of every kind that a small program uses.
+  package static let smallestHardLimit = 1 << 20
+
+  /// More marking threads than this are taken for a mistake.
+  package static let mostWorkers = 1024
+
+  /// Checks that a heap can be made with these settings.
+  ///
+  /// - Throws: `HeapError.invalidConfiguration`, naming the setting, its value and what is
+  ///   accepted, or the environment variable that could not be read.
+  package func validate() throws(HeapError) {
+    if let problem { throw .invalidConfiguration(problem) }
+    if case .percent(let percent) = gcPercent {
+      try Self.check(percent >= 0, "gcPercent", percent, GCPercent.accepted)
+    }
+    if let memoryLimit {
+      try Self.check(memoryLimit >= 0, "memoryLimit", memoryLimit, "0 bytes or more, or nil")
+    }
+    if let hardLimit {
+      let least = Self.smallestHardLimit
+      try Self.check(hardLimit >= least, "hardLimit", hardLimit, "\(least) bytes or more, or nil")
+    }
+    try Self.check(minimumHeap >= 0, "minimumHeap", minimumHeap, "0 bytes or more")
+    if let workers {
+      try Self.check(
+        (1...Self.mostWorkers).contains(workers), "workers", workers,
+        "1 to \(Self.mostWorkers), or nil")
+    }
+    try Self.check(profileRate >= 0, "profileRate", profileRate, "0 (off) or more bytes")
+    let least = min(stress.collectEvery, stress.barrierBuffer, stress.handshakeDelay)
+    try Self.check(least >= 0, "stress", stress, "numbers that are not negative")
+  }
+
+  private static func check(
+    _ isValid: Bool, _ setting: String, _ value: some CustomStringConvertible, _ accepted: String
+  ) throws(HeapError) {
+    guard !isValid else { return }
+    throw .invalidConfiguration("\(setting) is \(value); accepted: \(accepted)")
+  }
+}

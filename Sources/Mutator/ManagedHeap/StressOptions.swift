@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Making rare interleavings common.
+//
+// For tests of programs and of the heap itself: collections at odd moments, barrier buffers
+// that are always full, handshakes that take their time. A run is repeatable as far as threads
+// are: what is random follows from the seed. Off by default, and off costs nothing.
+
+/// Deliberate bad luck, for tests.
+public struct StressOptions: Hashable, Sendable {
+  /// Collect at every so many allocations of a thread (slow paths counted); 0: do not.
+  public var collectEvery: Int
+
+  /// Entries of a thread's barrier buffer, so that it is flushed often; 0: the default size.
+  public var barrierBuffer: Int
+
+  /// Microseconds to wait, at most, at every step of a handshake; 0: not at all.
+  public var handshakeDelay: Int
+
+  /// Where random choices start from.
+  public var seed: UInt64
+
+  /// Options; all off unless given.
+  public init(
+    collectEvery: Int = 0, barrierBuffer: Int = 0, handshakeDelay: Int = 0, seed: UInt64 = 0
+  ) {
+    self.collectEvery = collectEvery
+    self.barrierBuffer = barrierBuffer
+    self.handshakeDelay = handshakeDelay
+    self.seed = seed
+  }
+
+  /// No stress.
+  public static let none = StressOptions()
+
+  /// Whether nothing is stressed.
+  public var isNone: Bool { collectEvery == 0 && barrierBuffer == 0 && handshakeDelay == 0 }
+}
+
+extension StressOptions: LosslessStringConvertible {
+  /// What `init(_:)` accepts.
+  static var accepted: String {
+    "a list of collect=ALLOCATIONS, buffer=ENTRIES, delay=MICROSECONDS and seed=NUMBER, "
+      + "separated by commas"
+  }
+
+  /// Parses `collect=1000,buffer=4,delay=50,seed=7`, any part of it, in any order.
+  public init?(_ description: String) {
+    self.init()
+    for part in description.split(separator: ",", omittingEmptySubsequences: false) {
+      let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard sides.count == 2, let number = UInt64(sides[1]) else { return nil }
+      if sides[0] == "seed" {
+        seed = number
+        continue
+      }
+      guard let number = Int(exactly: number) else { return nil }
+      switch sides[0] {
+      case "collect": collectEvery = number
+      case "buffer": barrierBuffer = number
+      case "delay": handshakeDelay = number
+      default: return nil
+      }
+    }
+  }
+
+  /// What `init(_:)` reads.
+  public var description: String {
+    "collect=\(collectEvery),buffer=\(barrierBuffer),delay=\(handshakeDelay),seed=\(seed)"
+  }
+}

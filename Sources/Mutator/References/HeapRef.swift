@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// A reference to an object in a managed heap.
+//
+// One word: the object's first address, never zero, so that an optional reference is one word
+// too. A reference is not counted and copying it costs nothing. It keeps its object alive as
+// long as it is somewhere where the collector looks: in a local, a parameter or a temporary of
+// a thread that is inside `withMutator`, or in an object. Everywhere else (a Swift array, a
+// class instance, a global, an escaping closure) it is a number, and a `HeapRoot` is needed.
+//
+// Fields read and write like properties:
+//
+//     node.left                     HeapRef+Fields.swift      a load
+//     node.left = other             HeapRef+Fields.swift      barrier test and a store
+//     node.load(\.left, …)          HeapRef+Atomics.swift     with a memory order
+//     node.pointee                  here                      the whole struct
+//
+// The object itself is trivial memory: reading it while another thread writes it gives old or
+// new words, each whole, and that is a program's own affair, as it is in Go.
+//
+// None of this contains a safepoint: between two lines of a program that call nothing, no
+// collection takes place.
+
+/// A reference to an object in a managed heap, compared by identity.
+///
+/// Valid on a thread that is attached to the object's heap, inside `withMutator`; it is not
+/// `Sendable`. Use a `HeapRoot` to keep one elsewhere.
+@dynamicMemberLookup @safe @frozen
+public struct HeapRef<Object: HeapObject>: _HeapNonNullReference {
+  /// The object's first address.
+  @usableFromInline package let _raw: UnsafeMutableRawPointer
+
+  /// A reference to the object at an address, which the caller has initialised.
+  @inlinable @inline(__always)
+  package init(_raw raw: UnsafeMutableRawPointer) { unsafe _raw = raw }
+
+  /// The object as a struct.
+  ///
+  /// Reading copies all of it. Writing replaces all of it, with the write barrier for every
+  /// reference inside.
+  ///
+  /// - Complexity: O(size of the object).
+  @inlinable public var pointee: Object {
+    @inline(__always) get { unsafe HeapSlot<Object>(_raw).load() }
+    @inline(__always) nonmutating set { unsafe HeapSlot<Object>(_raw).store(newValue) }
+  }
+}
+
+/// References belong to the threads that are attached to their heap.
+@available(*, unavailable)
+extension HeapRef: Sendable {}
+
+extension HeapRef: Hashable {
+  /// Whether both are references to the same object.
+  @inlinable public static func == (a: HeapRef, b: HeapRef) -> Bool {
+    unsafe a._raw == b._raw
+  }
+
+  /// Hashes the identity of the object. Objects do not move, so it lasts as long as they do.
+  @inlinable public func hash(into hasher: inout Hasher) {
+    hasher.combine(UInt(bitPattern: unsafe _raw))
+  }
+}
+
+extension HeapRef: CustomStringConvertible, CustomDebugStringConvertible {
+  /// The type and the address: `HeapRef<Node>(0x7f3a5c000040)`.
+  public var description: String {
+    "HeapRef<\(Object.self)>(0x" + String(UInt(bitPattern: unsafe _raw), radix: 16) + ")"
+  }
+
+  /// The same as `description`: objects may be linked in circles, so no fields are shown.
+  public var debugDescription: String { description }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// The one place where a value is stored into a heap object.
+//
+// A slot is a field of an object or an element of an array. Three kinds of values, told apart
+// by their type, so that in specialised code two of the three are not even compiled:
+//
+//   plain      shorter than a word, or one of the numbers and pointers of the standard
+//              library: no reference can be in it, a store is a store
+//   one word   8 bytes: if the barrier flag is up, record; then a releasing store
+//   wider      if the flag is up, record; then a releasing fence and a plain store, whose
+//              words the collector may see one by one, each whole
+//
+//     load flag ─ compare ─ branch ─ store       4 instructions for a reference on x86-64
+//        └─────────► recordSlow: field map of the type, WriteBarrier
+//
+// Recording comes before the store, and there is no safepoint between the test and the end
+// of the store: so a handshake falls before or after all of it (see WriteBarrier). Releasing,
+// so that an object that is published through the heap is seen initialised.
+//
+// Loads are plain. What another thread stores in the meantime may or may not be seen, and a
+// reference is seen whole; for more, see HeapRef+Atomics.
+
+public import CHeapShims
+internal import Collector
+public import Synchronization
+
+/// A place in a heap object that holds a value.
+@safe @frozen @usableFromInline package struct HeapSlot<Value> {
+  @usableFromInline package let pointer: UnsafeMutablePointer<Value>
+
+  /// The slot at an address inside a live object, where a value of the type lies.
+  @inlinable @inline(__always)
+  package init(_ address: UnsafeMutableRawPointer) {
+    unsafe pointer = address.assumingMemoryBound(to: Value.self)
+  }
+
+  /// No reference can be in a value, and the compiler knows it.
+  ///
+  /// A false answer is no promise. Folds to a constant once `Value` is known; comparisons with
+  /// generic types (`Int?`) would not.
+  @inlinable @inline(__always)
+  package static var isPlain: Bool {
+    // Comparing the metatypes of pointers is no use of them.
+    unsafe MemoryLayout<Value>.size < 8 || Value.self == Int.self || Value.self == UInt.self
+      || Value.self == Double.self || Value.self == Int64.self || Value.self == UInt64.self
+      || Value.self == UnsafeRawPointer.self || Value.self == UnsafeMutableRawPointer.self
+      || Value.self == ObjectIdentifier.self
+  }
+
+  /// A value is one word.
+  @inlinable @inline(__always)
+  package static var isWord: Bool {
+    MemoryLayout<Value>.size == 8 && MemoryLayout<Value>.alignment == 8
+  }
+
+  // MARK: - Fast path
+
+  @inlinable @inline(__always)
+  package func load() -> Value { unsafe pointer.pointee }
+
+  /// Stores a value, with the write barrier for what references it may hold.
+  @inlinable @inline(__always)
+  package func store(_ value: Value) {
+    if Self.isPlain {
+      unsafe pointer.pointee = value
+      return
+    }
+    if heap_barrier_is_up() { recordSlow(value) }
+    if Self.isWord {
+      // Pair: the address dependency of whoever loads the reference.
+      unsafe word.pointee.store(unsafeBitCast(value, to: UInt.self), ordering: .releasing)
+    } else {
+      atomicMemoryFence(ordering: .releasing)
+      unsafe pointer.pointee = value
+    }
+  }
+
+  /// The slot as an atomic word.
+  ///
+  /// - Precondition: `isWord`.
+  @inlinable @inline(__always)
+  package var word: UnsafeMutablePointer<Atomic<UInt>> {
+    unsafe UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: Atomic<UInt>.self)
+  }
+
+  /// The slot's address.
+  @inlinable package var address: UInt { UInt(bitPattern: unsafe pointer) }
+
+  // MARK: - Slow path
+
+  /// Records the references that a store of `value` is about to overwrite and to write.
+  /// Called while the flag is up. Inlinable only so that it is specialised: the fast path then
+  /// passes the value in registers and materialises no metadata.
+  @inlinable @inline(never)
+  package func recordSlow(_ value: Value) {
+    unsafe withUnsafePointer(to: value) { source in
+      recordStore(of: Value.self, at: address, from: UInt(bitPattern: source))
+    }
+  }
+}
+
+/// Records the store of one value of a type, whatever it holds.
+@usableFromInline @inline(never)
+func recordStore(of type: Any.Type, at destination: UInt, from source: UInt) {
+  let map: FieldMap
+  do throws(HeapError) {
+    map = try FieldMap.find(type)
+  } catch {
+    fatalError(error.description)
+  }
+  if map.isNoscan { return }
+  if map.isReferenceWord {
+    WriteBarrier.record(slot: destination, new: heap_load_word(source))
+  } else {
+    unsafe WriteBarrier.recordAggregate(
+      destination: destination, source: source, count: 1, stride: map.stride,
+      references: map.references, ambiguous: map.ambiguous)
+  }
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Text in a managed heap.
+//
+// One word, a reference to an array object of UTF-8 bytes (HeapArrayFormat), without a
+// terminating zero. It never changes after it was made and is always valid UTF-8, because it
+// is made from Swift strings only. Nothing about it is counted, so it is what an object has
+// where a Swift struct would have a `String`.
+//
+// Equality, order and hash are those of the bytes. Swift's own strings compare by canonical
+// equivalence ("é" as one scalar equals "e" and an accent); these do not, which makes them
+// fit for keys and is what Go's do. The order of UTF-8 bytes is the order of Unicode scalars.
+
+internal import Glibc
+
+/// An immutable string in a managed heap, in UTF-8, compared by its bytes.
+///
+/// Valid where a `HeapRef` is. Made by `HeapMutator.allocateString(_:)`.
+@safe @frozen
+public struct HeapString: _HeapNonNullReference {
+  @usableFromInline package let bytes: HeapArray<UInt8>
+
+  /// The array object's first address.
+  @inlinable package var _raw: UnsafeMutableRawPointer { unsafe bytes._raw }
+
+  /// A reference to the array object at an address, whose bytes are valid UTF-8.
+  @inlinable package init(_raw raw: UnsafeMutableRawPointer) {
+    bytes = unsafe HeapArray(_raw: raw)
+  }
+
+  /// The length in bytes of UTF-8.
+  ///
+  /// - Complexity: O(1).
+  @inlinable public var count: Int { bytes.count }
+
+  /// Whether there is no text.
+  @inlinable public var isEmpty: Bool { count == 0 }
+
+  /// The bytes of the text.
+  @inlinable public var utf8: UTF8View { UTF8View(bytes) }
+
+  /// Calls `body` with the bytes of the text, which are valid for the time of the call.
+  @inlinable public func withUTF8<Result, Failure: Error>(
+    _ body: (UnsafeBufferPointer<UInt8>) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try unsafe bytes.withUnsafeElements { elements throws(Failure) in
+      try unsafe body(UnsafeBufferPointer(elements))
+    }
+  }
+
+  /// Whether the text has the same bytes as a Swift string has in UTF-8.
+  ///
+  /// - Complexity: O(`count`). Allocates nothing for a native string.
+  public func isEqual(to text: some StringProtocol) -> Bool {
+    bytes.elementsEqual(text.utf8)
+  }
+}
+
+extension HeapString {
+  /// The bytes of a string, for reading.
+  @frozen public struct UTF8View: RandomAccessCollection {
+    @usableFromInline let bytes: HeapArray<UInt8>
+
+    @inlinable init(_ bytes: HeapArray<UInt8>) { self.bytes = bytes }
+
+    /// Zero.
+    @inlinable public var startIndex: Int { 0 }
+
+    /// The number of bytes.
+    @inlinable public var endIndex: Int { bytes.count }
+
+    /// The positions of the bytes.
+    @inlinable public var indices: Range<Int> { bytes.indices }
+
+    /// A byte.
+    ///
+    /// - Precondition: `0 <= index && index < count`.
+    @inlinable public subscript(index: Int) -> UInt8 { bytes[index] }
+
+    /// An iterator over the bytes.
+    @inlinable public func makeIterator() -> HeapArray<UInt8>.Iterator { bytes.makeIterator() }
+
+    /// Calls `body` with the bytes' memory.
+    @inlinable public func withContiguousStorageIfAvailable<Result>(
+      _ body: (UnsafeBufferPointer<UInt8>) throws -> Result
+    ) rethrows -> Result? { try unsafe bytes.withContiguousStorageIfAvailable(body) }
+  }
+}
+
+/// References belong to the threads that are attached to their heap.
+@available(*, unavailable)
+extension HeapString: Sendable {}
+
+/// References belong to the threads that are attached to their heap.
+@available(*, unavailable)
+extension HeapString.UTF8View: Sendable {}
+
+extension HeapString: Hashable, Comparable {
+  /// Whether both have the same bytes.
+  ///
+  /// - Complexity: O(`count`); O(1) for the same object or different lengths.
+  public static func == (a: HeapString, b: HeapString) -> Bool {
+    if a.bytes == b.bytes { return true }
+    let count = a.count
+    guard count == b.count else { return false }
+    return unsafe a.withUTF8 { a in
+      unsafe b.withUTF8 { b in
+        unsafe count == 0 || memcmp(a.baseAddress!, b.baseAddress!, count) == 0
+      }
+    }
+  }
+
+  /// Whether the bytes of the first come before those of the second in a dictionary's order.
+  public static func < (a: HeapString, b: HeapString) -> Bool {
+    let common = min(a.count, b.count)
+    let order = unsafe a.withUTF8 { a in
+      unsafe b.withUTF8 { b in
+        unsafe common == 0 ? 0 : memcmp(a.baseAddress!, b.baseAddress!, common)
+      }
+    }
+    return order == 0 ? a.count < b.count : order < 0
+  }
+
+  /// Hashes the bytes.
+  public func hash(into hasher: inout Hasher) {
+    unsafe withUTF8 { unsafe hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+    hasher.combine(0xff as UInt8)  // No byte of UTF-8: "ab", "c" differs from "a", "bc".
+  }
+}
+
+extension HeapString: CustomStringConvertible, CustomDebugStringConvertible {
+  /// The text.
+  public var description: String { String(self) }
+
+  /// The text in quotation marks, as a literal.
+  public var debugDescription: String { String(self).debugDescription }
+}
+
+extension String {
+  /// A Swift string with the text of one in a managed heap.
+  ///
+  /// - Complexity: O(`string.count`).
+  public init(_ string: HeapString) {
+    self = unsafe string.withUTF8 { unsafe String(decoding: $0, as: UTF8.self) }
+  }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Allocating arrays, bytes and strings.
+//
+// An array's slot comes from the run of its element type and size class; finding it takes a
+// call, filling it is inlined. Between the slot and its count and elements there is no
+// safepoint, so the collector never sees an array half made: a slot of a type with references
+// is zero until then, which reads as an array of no elements.
+
+public import Heap
+internal import Collector
+
+extension HeapMutator {
+  // MARK: - Arrays
+
+  /// Allocates an array of `count` elements, all equal to `value`. Without memory, or for an
+  /// element type that cannot be kept in the heap, the program stops with a message.
+  ///
+  /// - Precondition: `count` is not negative.
+  /// - Complexity: O(`count`).
+  @inlinable
+  public func allocateArray<Element>(
+    of type: Element.Type, count: Int, repeating value: Element
+  ) -> HeapArray<Element> {
+    let slot = unsafe arraySlot(Element.self, count: count)
+    return unsafe fill(slot, count, value)
+  }
+
+  /// Allocates an array, or throws when there is no memory for it after a full collection, or
+  /// when its elements cannot be kept in the heap.
+  ///
+  /// - Precondition: `count` is not negative.
+  @inlinable
+  public func tryAllocateArray<Element>(
+    of type: Element.Type, count: Int, repeating value: Element
+  ) throws(HeapError) -> HeapArray<Element> {
+    let slot = unsafe try tryArraySlot(Element.self, count: count)
+    return unsafe fill(slot, count, value)
+  }
+
+  @inlinable @inline(__always)
+  func fill<Element>(
+    _ slot: UnsafeMutableRawPointer, _ count: Int, _ value: Element
+  ) -> HeapArray<Element> {
+    unsafe slot.storeBytes(of: count, as: Int.self)
+    let elements = unsafe slot
+      + HeapArrayFormat.elementsOffset(alignment: MemoryLayout<Element>.alignment)
+    unsafe elements.initializeMemory(as: Element.self, repeating: value, count: count)
+    return unsafe HeapArray(_raw: slot)
+  }
+
+  // MARK: - Bytes and strings
+
+  /// Allocates an array with the given bytes.
+  @inlinable
+  public func allocateBytes(_ bytes: some Collection<UInt8>) -> HeapArray<UInt8> {
+    let count = bytes.count
+    return unsafe copy(bytes, count, to: arraySlot(UInt8.self, count: count))
+  }
+
+  /// Allocates an array with the given bytes, or throws when there is no memory for it.
+  @inlinable
+  public func tryAllocateBytes(
+    _ bytes: some Collection<UInt8>
+  ) throws(HeapError) -> HeapArray<UInt8> {
+    let count = bytes.count
+    return unsafe copy(bytes, count, to: try tryArraySlot(UInt8.self, count: count))
+  }
+
+  /// Allocates a string with the given text.
+  @inlinable
+  public func allocateString(_ text: some StringProtocol) -> HeapString {
+    unsafe HeapString(_raw: allocateBytes(text.utf8)._raw)
+  }
+
+  /// Allocates a string with the given text, or throws when there is no memory for it.
+  @inlinable
+  public func tryAllocateString(_ text: some StringProtocol) throws(HeapError) -> HeapString {
+    unsafe HeapString(_raw: try tryAllocateBytes(text.utf8)._raw)
+  }
+
+  @inlinable
+  func copy(
+    _ bytes: some Collection<UInt8>, _ count: Int, to slot: UnsafeMutableRawPointer
+  ) -> HeapArray<UInt8> {
+    unsafe slot.storeBytes(of: count, as: Int.self)
+    let start = unsafe slot + HeapArrayFormat.elementsOffset(alignment: 1)
+    let target = unsafe UnsafeMutableRawBufferPointer(start: start, count: count)
+    let copied: Void? = bytes.withContiguousStorageIfAvailable { source in
+      unsafe target.copyMemory(from: UnsafeRawBufferPointer(source))
+    }
+    if copied == nil {
+      var place = 0
+      for byte in bytes {
+        require(place < count, "a collection has more elements than its count says")
+        unsafe target[place] = byte
+        place += 1
+      }
+      require(place == count, "a collection has fewer elements than its count says")
+    }
+    return unsafe HeapArray(_raw: slot)
+  }
+
+  // MARK: - Slow path
+
+  @usableFromInline @inline(never)
+  func arraySlot(_ element: Any.Type, count: Int) -> UnsafeMutableRawPointer {
+    do throws(HeapError) {
+      return unsafe try tryArraySlot(element, count: count)
+    } catch {
+      fatalError(error.description)
+    }
+  }
+
+  @usableFromInline @inline(never)
+  func tryArraySlot(
+    _ element: Any.Type, count: Int
+  ) throws(HeapError) -> UnsafeMutableRawPointer {
+    require(count >= 0, "an array cannot have \(count) elements: the count is negative")
+    let address = try attached.allocateArray(of: element, count: count)
+    // SAFETY: a slot, never 0.
+    return unsafe UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped
+  }
+}

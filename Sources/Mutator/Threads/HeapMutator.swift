@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// A thread inside a heap.
+//
+// One word: the thread's state in the heap. Allocating is inlined into the caller and consists
+// of a hash of the type's address, a compare, a bump of a cursor and the store of the value;
+// there is no call, no retain, no exclusivity check and no lazy initialisation on it
+// (Scripts/check-fast-path.sh proves it from the machine code). Everything else is behind
+// `slotSlow`.
+//
+//     load table, mask · hash · load key, cursor, limit · compare both · advance · store
+//
+// That is about 12 instructions for a two-word object, with a frame 15.
+//
+// A mutator is valid inside the `withMutator` call that made it, on its thread; it is not
+// Sendable, and using it elsewhere is a mistake that the compiler mostly sees.
+//
+// Arrays and strings: HeapMutator+Arrays.swift. The slow half: Types/TypeTable.swift and
+// Collector/Allocation.
+
+public import Collector
+public import Heap
+
+/// A thread's access to a heap: allocation, safepoints, collection.
+@safe @frozen public struct HeapMutator {
+  @usableFromInline package let attached: AttachedMutator
+
+  @usableFromInline package init(_ attached: AttachedMutator) { self.attached = attached }
+
+  // MARK: - Fast path
+
+  /// Allocates an object. Never fails: without memory, or for a type that cannot be kept in
+  /// the heap, the program stops with a message.
+  ///
+  /// A safepoint: a collection may take place before the object exists.
+  ///
+  /// - Complexity: O(size of the object), a few nanoseconds for small ones.
+  @inlinable @inline(__always)
+  public func allocate<Object: HeapObject>(_ value: Object) -> HeapRef<Object> {
+    let slot = unsafe slot(for: Object.self) ?? slotSlow(Object.self)
+    unsafe slot.initializeMemory(as: Object.self, to: value)
+    return unsafe HeapRef(_raw: slot)
+  }
+
+  /// Allocates an object, or throws when there is no memory for it after a full collection, or
+  /// when its type cannot be kept in the heap.
+  @inlinable
+  public func tryAllocate<Object: HeapObject>(
+    _ value: Object
+  ) throws(HeapError) -> HeapRef<Object> {
+    var slot = unsafe slot(for: Object.self)
+    if unsafe slot == nil { unsafe slot = try trySlotSlow(Object.self) }
+    let place = unsafe slot.unsafelyUnwrapped
+    unsafe place.initializeMemory(as: Object.self, to: value)
+    return unsafe HeapRef(_raw: place)
+  }
+
+  /// The next slot of the type's run, if this thread has one.
+  @inlinable @inline(__always)
+  func slot<Object: HeapObject>(for type: Object.Type) -> UnsafeMutableRawPointer? {
+    let key = UInt(bitPattern: unsafe unsafeBitCast(type, to: Int.self))
+    let state = unsafe attached.state
+    let home = ThreadCache.home(key, mask: unsafe state.pointee.cache.mask)
+    let entry = unsafe state.pointee.cache.entries + Int(bitPattern: home)
+    let cursor = unsafe entry.pointee.cursor
+    guard unsafe entry.pointee.key == key, unsafe cursor < entry.pointee.limit else { return nil }
+    unsafe entry.pointee.cursor = cursor &+ entry.pointee.slotSize
+    return unsafe UnsafeMutableRawPointer(bitPattern: cursor)
+  }
+
+  /// Whether a handshake waits and this thread has to answer it: one load and a branch when
+  /// none does. Call it in long loops that do not allocate; a thread that reaches no safepoint
+  /// delays the end of a collection.
+  ///
+  /// It polls this heap only; a thread that has entered several heaps answers for all of them
+  /// when it allocates, or polls each.
+  @inlinable @inline(__always)
+  public func safepoint() {
+    if attached.isRequested { safepointSlow() }
+  }
+
+  // MARK: - Slow path
+
+  @usableFromInline @inline(never)
+  func slotSlow(_ type: any HeapObject.Type) -> UnsafeMutableRawPointer {
+    do throws(HeapError) {
+      return unsafe try trySlotSlow(type)
+    } catch {
+      fatalError(error.description)
+    }
+  }
+
+  @usableFromInline @inline(never)
+  func trySlotSlow(_ type: any HeapObject.Type) throws(HeapError) -> UnsafeMutableRawPointer {
+    let address = try attached.allocateObject(type)
+    // SAFETY: a slot, never 0.
+    return unsafe UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped
+  }
+
+  @usableFromInline @inline(never)
+  func safepointSlow() { attached.heap.safepoint(attached) }
+
+  // MARK: - Other
+
+  /// The heap that the thread is in.
+  public var heap: ManagedHeap { ManagedHeap.of(attached) }
+
+  /// The innermost heap that the calling thread is in, as a mutator; nil outside of all.
+  public static var current: HeapMutator? {
+    AttachedMutator.current.map { HeapMutator($0) }
+  }
+
+  /// A full collection: when it returns, everything that was unreachable at the call is swept.
+  public func collect() { attached.heap.collectAndWait() }
+
+  /// Runs code that may block (input and output, locks, sleep), during which the collector does
+  /// not wait for this thread. No access to any heap's objects inside; references that the
+  /// caller holds stay valid.
+  public func blocking<Result, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    var outcome: Swift.Result<Result, Failure>?
+    CollectedHeap.blocking {
+      do throws(Failure) {
+        outcome = .success(try body())
+      } catch {
+        outcome = .failure(error)
+      }
+    }
+    // Set: the body has run.
+    return try outcome!.get()
+  }
+}
+
+/// A mutator belongs to one thread.
+@available(*, unavailable)
+extension HeapMutator: Sendable {}

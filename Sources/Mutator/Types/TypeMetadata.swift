@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// What the Swift runtime knows about a type.
+//
+// Fields of structs and tuples come from `_forEachField`, the standard library's own
+// reflection entry. Payloads of enums have no such entry and are read from the enum's field
+// descriptor, whose format is part of the Swift ABI (docs/ABI/TypeMetadata.rst and
+// include/swift/RemoteInspection/Records.h in the compiler's repository):
+//
+//   metadata     word 0: kind   word 1: type descriptor   word 2…: generic arguments
+//   descriptor   int32 at 16: relative address of the field descriptor, 0 if there is none
+//   fields       uint16 at 10: size of a record   uint32 at 12: number of records
+//                from 16: records of { uint32 flags, relative type name, relative name }
+//
+// A record's type name is mangled, with symbolic references inside; the runtime's own
+// `swift_getTypeByMangledNameInContext` turns it into a type. Cases with a payload come
+// before those without. A program can be built without this metadata
+// (`-disable-reflection-metadata`): then there is no field descriptor, which is told apart
+// from a type without fields, because "no fields known" must not be read as "no references".
+//
+// Everything here reads immutable memory of the program's image.
+
+@_spi(Reflection) internal import Swift
+
+/// A field of a struct or an element of a tuple.
+struct FieldDescription {
+  var name: String
+  /// Bytes from the start of the value.
+  var offset: Int
+  var type: Any.Type
+}
+
+/// The payload of an enum's case.
+struct PayloadDescription {
+  var caseName: String
+  /// Nil where the runtime cannot name the type.
+  var type: Any.Type?
+  /// The enum holds a counted box with the payload in it.
+  var isIndirect: Bool
+}
+
+/// A type, as its metadata describes it.
+@safe struct TypeMetadata {
+  enum Kind {
+    case `struct`, `enum`, tuple, `class`, function, existential, metatype, builtin, unknown
+  }
+
+  let type: Any.Type
+  private let words: UnsafePointer<UInt>
+
+  init(_ type: Any.Type) {
+    self.type = type
+    // SAFETY: a metatype is the address of its metadata.
+    unsafe words = unsafeBitCast(type, to: UnsafePointer<UInt>.self)
+    measures = Self.measures(of: type)
+  }
+
+  /// Kinds by number: include/swift/ABI/MetadataKind.def. A class that has no Objective-C
+  /// part has kind 0; any number above 0x7ff is an isa pointer.
+  var kind: Kind {
+    switch unsafe words[0] {
+    case 0x200: .struct
+    case 0x201, 0x202: .enum  // 0x202: Optional
+    case 0x300: .builtin
+    case 0x301: .tuple
+    case 0x302: .function
+    case 0x303: .existential
+    case 0x304, 0x306: .metatype  // 0x306: of an existential
+    case 0, 0x203, 0x305: .class
+    case let other: other > 0x7ff ? .class : .unknown
+    }
+  }
+
+  // MARK: - Measures
+
+  var size: Int { measures.size }
+  var stride: Int { measures.stride }
+  var alignment: Int { measures.alignment }
+
+  /// Copying it is copying its bytes: nothing in it is counted.
+  var isTrivial: Bool { measures.isTrivial }
+
+  private let measures: Measures
+
+  private struct Measures {
+    var size: Int
+    var stride: Int
+    var alignment: Int
+    var isTrivial: Bool
+  }
+
+  private static func measures(of type: Any.Type) -> Measures {
+    func measure<T>(_: T.Type) -> Measures {
+      Measures(
+        size: MemoryLayout<T>.size, stride: MemoryLayout<T>.stride,
+        alignment: MemoryLayout<T>.alignment, isTrivial: _isPOD(T.self))
+    }
+    return _openExistential(type, do: measure)
+  }
+
+  // MARK: - Names
+
+  /// The name as it is written in the type's own module.
+  var name: String { "\(type)" }
+
+  /// The module that declares the type; "__C" for what the Clang importer brought in.
+  var module: Substring {
+    _typeName(type, qualified: true).prefix { $0 != "." && $0 != "<" }
+  }
+
+  // MARK: - Fields
+
+  /// The type was compiled with its field metadata.
+  var hasFieldMetadata: Bool { unsafe kind == .tuple || fieldDescriptor != nil }
+
+  /// Stored properties of a struct or elements of a tuple, in order.
+  var fields: [FieldDescription] {
+    var fields: [FieldDescription] = []
+    unsafe _forEachField(of: type) { name, offset, type, _ in
+      fields.append(
+        FieldDescription(name: unsafe String(cString: name), offset: offset, type: type))
+      return true
+    }
+    return fields
+  }
+
+  /// The cases of an enum that have a payload; nil where there is no metadata to read.
+  var payloads: [PayloadDescription]? {
+    guard kind == .enum, let descriptor = unsafe fieldDescriptor else { return nil }
+    let recordSize = unsafe Int(descriptor.load(fromByteOffset: 10, as: UInt16.self))
+    let count = unsafe Int(descriptor.load(fromByteOffset: 12, as: UInt32.self))
+    guard recordSize >= 12 else { return nil }
+    var payloads: [PayloadDescription] = []
+    for index in 0..<count {
+      let record = unsafe descriptor + 16 + index * recordSize
+      guard let typeName = unsafe Self.relative(record + 4) else { continue }  // no payload
+      let name = unsafe Self.relative(record + 8).map {
+        unsafe String(cString: $0.assumingMemoryBound(to: CChar.self))
+      }
+      payloads.append(
+        PayloadDescription(
+          caseName: name ?? "case \(index)", type: unsafe resolve(typeName),
+          isIndirect: unsafe record.load(as: UInt32.self) & 1 != 0))
+    }
+    return payloads
+  }
+
+  private var descriptor: UnsafeRawPointer {
+    // SAFETY: word 1 of a struct's or enum's metadata is its descriptor, never zero.
+    unsafe UnsafeRawPointer(bitPattern: words[1]).unsafelyUnwrapped
+  }
+
+  private var fieldDescriptor: UnsafeRawPointer? {
+    guard kind == .struct || kind == .enum else { return nil }
+    return unsafe Self.relative(descriptor + 16)
+  }
+
+  /// The address that the 32-bit offset at `field`, relative to `field`, leads to.
+  private static func relative(_ field: UnsafeRawPointer) -> UnsafeRawPointer? {
+    let offset = unsafe field.load(as: Int32.self)
+    return unsafe offset == 0 ? nil : field + Int(offset)
+  }
+
+  /// The type that a mangled name in this type's metadata stands for.
+  private func resolve(_ name: UnsafeRawPointer) -> Any.Type? {
+    // A name ends with a zero byte, but the symbolic references in it may contain zeroes:
+    // 0x01…0x17 is followed by 4 bytes, 0x18…0x1f by 8.
+    var length = 0
+    while true {
+      let byte = unsafe name.load(fromByteOffset: length, as: UInt8.self)
+      if byte == 0 { break }
+      length += byte <= 0x17 ? 5 : byte <= 0x1f ? 9 : 1
+    }
+    return unsafe _getTypeByMangledNameInContext(
+      name.assumingMemoryBound(to: UInt8.self), UInt(length),
+      genericContext: descriptor, genericArguments: UnsafeRawPointer(words + 2))
+  }
+}
