@@ -38,10 +38,21 @@ let package = Package(
     .target(
       name: "ProgramSupport", dependencies: ["Mutator"], path: "Examples/Support",
       swiftSettings: strict),
+    // The README's example, word for word (ReadmeTests compares them).
+    .executableTarget(
+      name: "readme-example", dependencies: ["Mutator"], path: "Tests/ReadmeExample",
+      swiftSettings: strict),
+    // What Scripts/check-fast-path.sh disassembles.
+    .executableTarget(
+      name: "fast-path-probe", dependencies: ["Mutator"], path: "Tests/FastPathProbe",
+      swiftSettings: strict),
     .testTarget(name: "HeapTests", dependencies: ["Heap", "CHeapShims"], swiftSettings: strict),
-    .testTarget(name: "CollectorTests", dependencies: ["Collector", "Heap"], swiftSettings: strict),
     .testTarget(
-      name: "MutatorTests", dependencies: ["Mutator", "Collector", "Heap"], swiftSettings: strict),
+      name: "CollectorTests", dependencies: ["Collector", "Heap", "CHeapShims"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "MutatorTests", dependencies: ["Mutator", "Collector", "Heap", "CHeapShims"],
+      swiftSettings: strict),
   ]
     + examples.map { program($0, in: "Examples") }
     + benchmarks.map { program($0, in: "Benchmarks") }

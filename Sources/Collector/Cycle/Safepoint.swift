@@ -82,7 +82,7 @@ extension CollectedHeap {
     unsafe state.pointee.assistDebt = 0
     guard unsafe words.pointee.isMarking.load(ordering: .relaxed) != 0 else { return }
     let ratio = unsafe words.pointee.assistRatio.load(ordering: .relaxed)
-    var owed = debt.multipliedReportingOverflow(by: ratio).overflow ? debt : debt * ratio >> 10
+    var owed = debt.multipliedReportingOverflow(by: ratio).overflow ? debt : (debt * ratio) >> 10
     owed -= claimCredit(owed)
     guard owed > 0 else { return }
     let start = heap_now()

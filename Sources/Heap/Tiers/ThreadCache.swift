@@ -104,14 +104,12 @@ internal import CHeapShims
 
   // MARK: - Fast path
 
-  /// Where a key's entry is if the first probe finds it.
+  /// Where an object type's entry is if the first probe finds it.
   ///
   /// Metatypes lie side by side in the program's data, so their addresses without the low
-  /// bits spread well; the top bits are 0 for an object type and fold away.
+  /// bits spread well.
   @inlinable @inline(__always)
-  package static func home(_ key: UInt, mask: UInt) -> UInt {
-    ((key >> 4) &+ (key >> 48) &* 5) & mask
-  }
+  package static func home(ofType key: UInt, mask: UInt) -> UInt { (key >> 4) & mask }
 
   /// The key of the slots that tiny values share: no metatype has it.
   package static var tinyKey: UInt { 16 }
@@ -123,6 +121,11 @@ internal import CHeapShims
   }
 
   // MARK: - Slow path
+
+  /// The same for any key: the top bits of an array's are its size class, of a type's are 0.
+  private static func home(_ key: UInt, mask: UInt) -> UInt {
+    ((key >> 4) &+ (key >> 48) &* 5) & mask
+  }
 
   /// The entry of a key, moved to its home; nil when the type is new to the thread.
   package func find(_ key: UInt) -> UnsafeMutablePointer<CacheEntry>? {

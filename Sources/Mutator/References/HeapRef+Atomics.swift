@@ -17,13 +17,12 @@
 // The types of the orders are exported again, so that a program that imports Mutator alone
 // can write `.acquiring`.
 
-@_exported public import struct Synchronization.AtomicLoadOrdering
-@_exported public import struct Synchronization.AtomicStoreOrdering
-@_exported public import struct Synchronization.AtomicUpdateOrdering
-
 public import CHeapShims
 public import Collector
 public import Synchronization
+@_exported public import struct Synchronization.AtomicLoadOrdering
+@_exported public import struct Synchronization.AtomicStoreOrdering
+@_exported public import struct Synchronization.AtomicUpdateOrdering
 
 extension HeapRef {
   // MARK: - Operations

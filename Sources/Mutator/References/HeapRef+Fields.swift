@@ -32,7 +32,8 @@ extension HeapRef {
   ///
   /// Writing runs the write barrier for every reference in the value. Writing a computed
   /// property reads the whole object, sets the property and writes the whole object back.
-  @inlinable public subscript<Value>(
+  @inlinable
+  public subscript<Value>(
     dynamicMember keyPath: WritableKeyPath<Object, Value>
   ) -> Value {
     @inline(__always) get {

@@ -38,7 +38,13 @@ public import Heap
   /// - Complexity: O(size of the object), a few nanoseconds for small ones.
   @inlinable @inline(__always)
   public func allocate<Object: HeapObject>(_ value: Object) -> HeapRef<Object> {
-    let slot = unsafe slot(for: Object.self) ?? slotSlow(Object.self)
+    let entry = unsafe entry(for: Object.self)
+    let slot: UnsafeMutableRawPointer
+    if unsafe hasSlot(entry, Object.self) {
+      unsafe slot = takeSlot(entry)
+    } else {
+      unsafe slot = slotSlow(Object.self)
+    }
     unsafe slot.initializeMemory(as: Object.self, to: value)
     return unsafe HeapRef(_raw: slot)
   }
@@ -49,24 +55,46 @@ public import Heap
   public func tryAllocate<Object: HeapObject>(
     _ value: Object
   ) throws(HeapError) -> HeapRef<Object> {
-    var slot = unsafe slot(for: Object.self)
-    if unsafe slot == nil { unsafe slot = try trySlotSlow(Object.self) }
-    let place = unsafe slot.unsafelyUnwrapped
-    unsafe place.initializeMemory(as: Object.self, to: value)
-    return unsafe HeapRef(_raw: place)
+    let entry = unsafe entry(for: Object.self)
+    let slot: UnsafeMutableRawPointer
+    if unsafe hasSlot(entry, Object.self) {
+      unsafe slot = takeSlot(entry)
+    } else {
+      unsafe slot = try trySlotSlow(Object.self)
+    }
+    unsafe slot.initializeMemory(as: Object.self, to: value)
+    return unsafe HeapRef(_raw: slot)
   }
 
-  /// The next slot of the type's run, if this thread has one.
+  /// Where the thread's cache has a type's run, if it has one.
   @inlinable @inline(__always)
-  func slot<Object: HeapObject>(for type: Object.Type) -> UnsafeMutableRawPointer? {
-    let key = UInt(bitPattern: unsafe unsafeBitCast(type, to: Int.self))
+  func entry<Object: HeapObject>(for type: Object.Type) -> UnsafeMutablePointer<CacheEntry> {
     let state = unsafe attached.state
-    let home = ThreadCache.home(key, mask: unsafe state.pointee.cache.mask)
-    let entry = unsafe state.pointee.cache.entries + Int(bitPattern: home)
-    let cursor = unsafe entry.pointee.cursor
-    guard unsafe entry.pointee.key == key, unsafe cursor < entry.pointee.limit else { return nil }
-    unsafe entry.pointee.cursor = cursor &+ entry.pointee.slotSize
-    return unsafe UnsafeMutableRawPointer(bitPattern: cursor)
+    let home = ThreadCache.home(ofType: Self.key(type), mask: unsafe state.pointee.cache.mask)
+    return unsafe state.pointee.cache.entries + Int(bitPattern: home)
+  }
+
+  /// The type's key in the cache: the address of its metatype.
+  @inlinable @inline(__always)
+  static func key<Object: HeapObject>(_ type: Object.Type) -> UInt {
+    UInt(bitPattern: unsafe unsafeBitCast(type, to: Int.self))
+  }
+
+  /// Whether the entry is the type's and its run has a free slot.
+  @inlinable @inline(__always)
+  func hasSlot<Object: HeapObject>(
+    _ entry: UnsafeMutablePointer<CacheEntry>, _ type: Object.Type
+  ) -> Bool {
+    unsafe entry.pointee.key == Self.key(type) && entry.pointee.cursor < entry.pointee.limit
+  }
+
+  /// The next slot of the run.
+  @inlinable @inline(__always)
+  func takeSlot(_ entry: UnsafeMutablePointer<CacheEntry>) -> UnsafeMutableRawPointer {
+    let slot = unsafe entry.pointee.cursor
+    unsafe entry.pointee.cursor = slot &+ entry.pointee.slotSize
+    // SAFETY: a slot of a span, never 0.
+    return unsafe UnsafeMutableRawPointer(bitPattern: slot).unsafelyUnwrapped
   }
 
   /// Whether a handshake waits and this thread has to answer it: one load and a branch when

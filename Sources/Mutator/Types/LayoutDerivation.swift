@@ -72,7 +72,12 @@ package enum LayoutDerivation {
     if let layout = known.withLock({ $0.layouts[key] }) { return layout }
     let metadata = TypeMetadata(type)
     guard metadata.kind == .struct else {
-      let kind = metadata.kind == .class ? "a class" : metadata.kind == .enum ? "an enum" : "none"
+      let kind =
+        switch metadata.kind {
+        case .class: "a class"
+        case .enum: "an enum"
+        default: "none"
+        }
       throw .unsupportedType(
         "\(metadata.name) cannot be a heap object: it must be a struct, and this is \(kind)")
     }
@@ -158,7 +163,9 @@ struct LayoutWalk {
     var walk = LayoutWalk(root: root)
     try walk.visit(array.elementType, at: 0)
     guard !walk.found.isEmpty else { return }
-    for index in 0..<array.elementCount { add(walk.found, at: offset + index * array.elementStride) }
+    for index in 0..<array.elementCount {
+      add(walk.found, at: offset + index * array.elementStride)
+    }
   }
 
   private mutating func visitPayloads(

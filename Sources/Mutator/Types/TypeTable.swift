@@ -159,7 +159,7 @@ package final class TypeTable: Sendable {
   }
 
   private static func place(_ key: UInt) -> Int {
-    Int(bitPattern: (key >> 4) &* 0x9E37_79B9_7F4A_7C15 >> 58)
+    Int(bitPattern: ((key >> 4) &* 0x9E37_79B9_7F4A_7C15) >> 58)
   }
 
   func find(_ key: UInt) -> HeapLayout? {

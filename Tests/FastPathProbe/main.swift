@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// The fast paths, as a client compiles them.
+//
+// Each function has one operation in it and a plain symbol name, so that Scripts/check-fast-path.sh finds
+// it in the release build's machine code and can count its instructions and its calls. They
+// are called once, so that the linker keeps them and the program proves that they work.
+
+import Mutator
+
+struct Node: HeapObject {
+  var left: HeapRef<Node>?
+  var right: HeapRef<Node>?
+}
+
+struct Counter: HeapObject {
+  var link: HeapRef<Counter>?
+  var count = 0
+}
+
+@inline(never) @_silgen_name("probe_allocate")
+func allocate(_ mutator: UInt, _ left: UInt, _ right: UInt) -> UInt {
+  let mutator = unsafe unsafeBitCast(mutator, to: HeapMutator.self)
+  let node = unsafe Node(
+    left: unsafeBitCast(left, to: HeapRef<Node>?.self),
+    right: unsafeBitCast(right, to: HeapRef<Node>?.self))
+  return unsafe unsafeBitCast(mutator.allocate(node), to: UInt.self)
+}
+
+@inline(never) @_silgen_name("probe_store_reference")
+func storeReference(_ node: UInt, _ other: UInt) {
+  let node = unsafe unsafeBitCast(node, to: HeapRef<Node>.self)
+  node.left = unsafe unsafeBitCast(other, to: HeapRef<Node>?.self)
+}
+
+@inline(never) @_silgen_name("probe_load_reference")
+func loadReference(_ node: UInt) -> UInt {
+  let node = unsafe unsafeBitCast(node, to: HeapRef<Node>.self)
+  return unsafe unsafeBitCast(node.left, to: UInt.self)
+}
+
+@inline(never) @_silgen_name("probe_increment")
+func increment(_ counter: UInt) {
+  let counter = unsafe unsafeBitCast(counter, to: HeapRef<Counter>.self)
+  counter.count &+= 1
+}
+
+@inline(never) @_silgen_name("probe_safepoint")
+func safepoint(_ mutator: UInt) {
+  unsafe unsafeBitCast(mutator, to: HeapMutator.self).safepoint()
+}
+
+@inline(never) @_silgen_name("probe_array_sum")
+func arraySum(_ array: UInt) -> Int {
+  let array = unsafe unsafeBitCast(array, to: HeapArray<Int>.self)
+  var sum = 0
+  for i in 0..<array.count { sum &+= array[i] }
+  return sum
+}
+
+@inline(never) @_silgen_name("probe_array_store")
+func arrayStore(_ array: UInt, _ index: Int, _ value: UInt) {
+  let array = unsafe unsafeBitCast(array, to: HeapArray<HeapRef<Node>?>.self)
+  array[index] = unsafe unsafeBitCast(value, to: HeapRef<Node>?.self)
+}
+
+let heap = try ManagedHeap()
+let passed = heap.withMutator { mutator in
+  let word = unsafe unsafeBitCast(mutator, to: UInt.self)
+  var node: UInt = 0
+  for _ in 0..<1000 { node = allocate(word, node, 0) }
+  storeReference(node, 0)
+  let counter = mutator.allocate(Counter())
+  increment(unsafe unsafeBitCast(counter, to: UInt.self))
+  safepoint(word)
+  let numbers = mutator.allocateArray(of: Int.self, count: 3, repeating: 4)
+  let nodes = mutator.allocateArray(of: HeapRef<Node>?.self, count: 3, repeating: nil)
+  arrayStore(unsafe unsafeBitCast(nodes, to: UInt.self), 1, node)
+  return loadReference(node) == 0 && counter.count == 1 && nodes[1] != nil
+    && arraySum(unsafe unsafeBitCast(numbers, to: UInt.self)) == 12
+}
+print(passed ? "the fast paths work" : "a fast path gave a wrong result")

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+import Mutator
+import Testing
+
+@Suite struct HeapConfigurationTests {
+  func configuration(_ variables: [String: String]) -> HeapConfiguration {
+    HeapConfiguration.fromEnvironment { variables[$0] }
+  }
+
+  /// What is wrong with a configuration, or nil.
+  func problem(_ configuration: HeapConfiguration) -> String? {
+    do throws(HeapError) {
+      try configuration.validate()
+      return nil
+    } catch {
+      guard case .invalidConfiguration(let problem) = error else { return "\(error)" }
+      return problem
+    }
+  }
+
+  @Test("the defaults are those of the documentation, and valid")
+  func defaults() {
+    let configuration = HeapConfiguration()
+    #expect(configuration.name == "heap")
+    #expect(configuration.gcPercent == .percent(100))
+    #expect(configuration.memoryLimit == nil && configuration.hardLimit == nil)
+    #expect(configuration.minimumHeap == 4 * 1024 * 1024)
+    #expect(configuration.workers == nil)
+    #expect(configuration.hugePages == .system)
+    #expect(configuration.trace == .off && configuration.checks == .off)
+    #expect(configuration.stress.isNone)
+    #expect(configuration.profileRate == 512 * 1024)
+    #expect(problem(configuration) == nil)
+    #expect(self.configuration([:]) == configuration)
+  }
+
+  @Test("variables of the environment change the defaults")
+  func environment() {
+    let configuration = configuration([
+      "HEAP_GCPERCENT": "250", "HEAP_MEMLIMIT": "1.5GiB", "HEAP_TRACE": "1", "HEAP_CHECK": "1",
+      "HEAP_STRESS": "collect=1000,buffer=4,delay=50,seed=7",
+    ])
+    #expect(configuration.gcPercent == 250)
+    #expect(configuration.memoryLimit == 3 << 29)
+    #expect(configuration.trace == .cycles)
+    #expect(configuration.checks == .on)
+    #expect(
+      configuration.stress
+        == StressOptions(collectEvery: 1000, barrierBuffer: 4, handshakeDelay: 50, seed: 7))
+    #expect(problem(configuration) == nil)
+  }
+
+  @Test("off, 0 and an empty variable are accepted")
+  func off() {
+    let off = configuration([
+      "HEAP_GCPERCENT": "off", "HEAP_MEMLIMIT": "off", "HEAP_TRACE": "0", "HEAP_CHECK": "0",
+      "HEAP_STRESS": "",
+    ])
+    var expected = HeapConfiguration()
+    expected.gcPercent = .off
+    #expect(off == expected)
+    #expect(problem(off) == nil)
+    #expect(configuration(["HEAP_GCPERCENT": ""]) == HeapConfiguration())
+  }
+
+  @Test(
+    "a malformed variable is named with its value and what is accepted",
+    arguments: [
+      ("HEAP_GCPERCENT", "-1", "percent"), ("HEAP_GCPERCENT", "100%", "or off"),
+      ("HEAP_GCPERCENT", "99999999999999999999", "percent"), ("HEAP_MEMLIMIT", "512MB", "512MiB"),
+      ("HEAP_MEMLIMIT", "-5", "off"), ("HEAP_MEMLIMIT", "9000000TiB", "bytes"),
+      ("HEAP_TRACE", "yes", "1 or 0"), ("HEAP_CHECK", "2", "1 or 0"),
+      ("HEAP_STRESS", "collect", "collect=ALLOCATIONS"), ("HEAP_STRESS", "speed=3", "seed=NUMBER"),
+    ])
+  func malformed(name: String, value: String, accepted: String) throws {
+    let problem = try #require(self.problem(configuration([name: value])))
+    #expect(problem.hasPrefix("\(name) is \"\(value)\"; accepted: "))
+    #expect(problem.contains(accepted))
+  }
+
+  @Test("settings that make no sense are refused by name")
+  func validation() {
+    func refused(_ change: (inout HeapConfiguration) -> Void) -> String {
+      var configuration = HeapConfiguration()
+      change(&configuration)
+      return problem(configuration) ?? "accepted"
+    }
+    #expect(refused { $0.gcPercent = -1 }.hasPrefix("gcPercent is -1; accepted:"))
+    #expect(refused { $0.memoryLimit = -1 }.hasPrefix("memoryLimit is -1"))
+    #expect(refused { $0.hardLimit = 4096 }.hasPrefix("hardLimit is 4096; accepted: 1048576 bytes"))
+    #expect(refused { $0.minimumHeap = -1 }.hasPrefix("minimumHeap is -1"))
+    #expect(refused { $0.workers = 0 }.hasPrefix("workers is 0; accepted: 1 to 1024"))
+    #expect(refused { $0.profileRate = -1 }.hasPrefix("profileRate is -1"))
+    #expect(refused { $0.stress.barrierBuffer = -1 }.hasPrefix("stress is"))
+    #expect(refused { $0.memoryLimit = 0 } == "accepted")
+    #expect(refused { $0.gcPercent = .percent(.max) } == "accepted")
+    #expect(refused { $0.minimumHeap = 0 } == "accepted")
+  }
+
+  @Test(
+    "sizes are numbers with a binary unit",
+    arguments: [
+      ("0", 0), ("4096", 4096), ("12B", 12), ("512KiB", 524_288), ("512MiB", 536_870_912),
+      ("2GiB", 2_147_483_648), ("1TiB", 1_099_511_627_776), ("1.5GiB", 1_610_612_736),
+      ("0.1KiB", 102), ("8388607TiB", 9_223_370_937_343_148_032),
+    ])
+  func sizes(text: String, bytes: Int) {
+    #expect(ByteSize.parse(text) == bytes)
+  }
+
+  @Test(
+    "what is no size is refused",
+    arguments: [
+      "", "-1", "+1", " 1", "1 MiB", "MiB", "1.5", "1.5B", "1.MiB", ".5MiB", "1.2.3MiB", "1MB",
+      "1mib", "0x10", "1e3", "off", "8388608TiB", "9223372036854775808", "8388607.99TiB9",
+    ])
+  func noSizes(text: String) {
+    #expect(ByteSize.parse(text) == nil)
+  }
+
+  @Test("percentages and stress options are parsed from what they print")
+  func roundTrips() {
+    for percent in [GCPercent.off, 0, 100, .percent(.max)] {
+      #expect(GCPercent(percent.description) == percent)
+    }
+    let stress = StressOptions(collectEvery: 3, barrierBuffer: 1, handshakeDelay: 9, seed: .max)
+    #expect(StressOptions(stress.description) == stress)
+    #expect(StressOptions("seed=5")?.seed == 5)
+  }
+
+  @Test("errors say what happened and what to do")
+  func errors() {
+    #expect(HeapError.invalidConfiguration("x is 1").description.contains("x is 1"))
+    let limited = HeapError.outOfMemory(requested: 64, limit: 1 << 20).description
+    #expect(limited.contains("64 bytes") && limited.contains("1048576 bytes"))
+    #expect(limited.contains("hardLimit"))
+    #expect(HeapError.outOfMemory(requested: 64, limit: nil).description.contains("the system"))
+    let system = HeapError.system(operation: "mmap", errno: 12).description
+    #expect(system == "mmap failed: Cannot allocate memory (errno 12)")
+  }
+}
