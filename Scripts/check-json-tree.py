@@ -309,7 +309,7 @@ def main():
     parser.add_argument("--random", type=int, default=200, metavar="N", help="random documents")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--levels", type=int, default=1_000_000, help="deepest nesting")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
 
     checker = Checker(os.path.abspath(options.program))
     checker.command_line()

@@ -30,6 +30,7 @@ public struct Figures: Sendable, ExpressibleByDictionaryLiteral {
   /// No figures.
   public init() {}
 
+  /// The figures of a literal, in its order.
   public init(dictionaryLiteral elements: (String, Double)...) {
     members = elements.map { (name: $0.0, value: $0.1) }
   }

@@ -24,6 +24,7 @@ public struct FileError: Error, CustomStringConvertible {
   /// What the system said.
   public let reason: String
 
+  /// A sentence for the user.
   public var description: String { "cannot read \(path): \(reason)" }
 
   init(_ path: String) {

@@ -37,6 +37,7 @@ public struct Moment: Sendable, Comparable {
     later.nanoseconds &- earlier.nanoseconds
   }
 
+  /// Whether a reading is earlier than another.
   public static func < (left: Moment, right: Moment) -> Bool {
     left.nanoseconds < right.nanoseconds
   }

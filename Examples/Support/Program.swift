@@ -29,10 +29,13 @@ public import Mutator
 /// An exit status that says what kind of thing went wrong.
 public enum ExitStatus: Int32, Sendable {
   case success = 0
+  /// The command line or the environment is wrong.
   case usage = 64
   case malformedInput = 65
+  /// The input cannot be read.
   case noInput = 66
   case heapFailed = 70
+  /// The result cannot be written.
   case outputFailed = 74
 }
 
@@ -41,6 +44,7 @@ public struct ProgramFailure: Error {
   let status: ExitStatus
   let message: String
 
+  /// Says how the program ends, and why.
   public init(_ status: ExitStatus, _ message: String) {
     self.status = status
     self.message = message

@@ -46,7 +46,7 @@ struct HeapStack<Element> {
 
   private mutating func grow(_ mutator: HeapMutator) {
     let larger = mutator.allocateArray(of: Element.self, count: count * 2, repeating: filler)
-    for index in 0..<count { larger[index] = elements[index] }
+    elements.copy(range: 0..<count, to: larger)
     elements = larger
   }
 
@@ -59,6 +59,7 @@ struct HeapStack<Element> {
   /// Takes the elements from `start` on off the stack, into an array of their own.
   mutating func takeArray(from start: Int, _ mutator: HeapMutator) -> HeapArray<Element> {
     let taken = mutator.allocateArray(of: Element.self, count: count - start, repeating: filler)
+    // Most containers are small: one by one is faster than a bulk copy, which has to be set up.
     for index in start..<count { taken[index - start] = elements[index] }
     cut(to: start)
     return taken

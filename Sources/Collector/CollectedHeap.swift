@@ -116,9 +116,10 @@ package struct CollectorOptions: Sendable {
     require(
       mutatorCount == 0,
       "a heap ended while a thread was attached to it: leave withMutator first")
+    // The collector first: a cycle that is under way needs its helpers.
     requests.stop()
-    crew.stop()
     if let thread = thread.withLock({ $0.take() }) { heap_thread_join(thread) }
+    crew.stop()
   }
 
   // MARK: - Generation

@@ -29,8 +29,9 @@ package struct HeapWords: ~Copyable {
   /// Ordering: See Sweeper.
   package let activeSweepers = Atomic<Int>(0)
 
-  /// Something white was found since the collector last looked. Owner: set by anyone who
-  /// marks, cleared by the collector. Ordering: relaxed; the handshake orders it.
+  /// Something white was found, or grey spans were in a mutator's hands, since the collector
+  /// last looked. Owner: set by anyone who marks, cleared by the collector. Ordering: relaxed;
+  /// handshakes and the queue's lock order it (Marker.noteWork).
   package let foundWhite = Atomic<UInt32>(0)
 
   /// Bytes allocated as far as accounted: marked in the last cycle, plus what was taken since.

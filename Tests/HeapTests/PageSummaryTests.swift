@@ -198,6 +198,22 @@ struct PageSummaryTreeTests {
     for arena in [4, 6, 1_999_999, 2_000_002] { #expect(tree.owns(arena: arena) == false) }
   }
 
+  @Test("an arena's siblings can be read wherever the system's pages cut its entries apart")
+  func siblings() throws {
+    // 128 groups of eight entries of level 6, four arenas each, are three pages of 4 KiB; the
+    // arena at either end of a group is alone in its tree.
+    for group in 0..<128 {
+      for arena in [1_000_000 + 4 * group, 1_000_003 + 4 * group] {
+        var tree = try PageSummaryTree()
+        try tree.add(arenas: arena...arena)
+        setAll(&tree, arenas: arena...arena, to: PageSummary(allFree: 512))
+        #expect(tree.firstRun(of: 8192, from: 0) == .page(arena << 13))
+        _ = tree.merged(5, arena >> 2)
+        _ = tree.merged(0, arena >> 17)
+      }
+    }
+  }
+
   @Test("a change that a parent does not show ends there, and no change is none")
   func hiddenChange() throws {
     var tree = try PageSummaryTree()

@@ -21,7 +21,7 @@
 // ---- Barrier flag ---------------------------------------------------------------------
 
 /// How many heaps of this process want their reference stores recorded. Zero: no store
-/// does anything but store. Changed by Collector/Marking/BarrierFlag.swift alone.
+/// does anything but store. Changed by the collector alone.
 extern uint32_t heap_barrier_flag;
 
 /// Ordering: relaxed. A mutator learns of a raised flag at the latest in the handshake

@@ -85,10 +85,10 @@ static const uint8_t heap_size_classes_by_128[249] = {
 // The arguments are in range: a class below 68, a size of at most 32768. Swift checks them
 // where they are made (SizeClass), so that nothing is checked here.
 
-static inline uintptr_t heap_slot_size(uint8_t size_class) { return heap_slot_sizes[size_class]; }
-static inline uintptr_t heap_pages_of_span(uint8_t size_class) { return heap_span_pages[size_class]; }
-static inline uintptr_t heap_slots_of_span(uint8_t size_class) { return heap_span_slots[size_class]; }
-static inline uint32_t heap_reciprocal(uint8_t size_class) { return heap_reciprocals[size_class]; }
+static inline uintptr_t heap_slot_size(uint8_t number) { return heap_slot_sizes[number]; }
+static inline uintptr_t heap_pages_of_span(uint8_t number) { return heap_span_pages[number]; }
+static inline uintptr_t heap_slots_of_span(uint8_t number) { return heap_span_slots[number]; }
+static inline uint32_t heap_reciprocal(uint8_t number) { return heap_reciprocals[number]; }
 
 static inline uint8_t heap_size_class_of(uintptr_t size) {
   return size <= 1024 ? heap_size_classes_by_8[(size + 7) >> 3]

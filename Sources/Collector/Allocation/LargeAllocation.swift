@@ -33,7 +33,7 @@ extension CollectedHeap {
     poll(mutator)
     var span = makeLarge(mutator, shelf, pageCount)
     for _ in 0..<2 where span == nil {
-      collect(from: mutator)
+      collectAndWait()
       span = makeLarge(mutator, shelf, pageCount)
     }
     guard let span else {
@@ -45,9 +45,9 @@ extension CollectedHeap {
     }
     // No safepoint from here on.
     span.sweepGeneration = unsafe state.pointee.generation
-    span.allocatedCount = 1
-    span.freeIndex = 1
-    if unsafe state.pointee.allocatesBlack { blacken(SlotRange(start: 0, end: 1), of: span) }
+    let slot = SlotRange(start: 0, end: 1)
+    if unsafe state.pointee.allocatesBlack { blacken(slot, of: span) }
+    span.take(slot)
     unsafe state.pointee.takenBytes += bytes
     unsafe state.pointee.takenSlots += 1
     shelf.countObjects(1)

@@ -33,7 +33,7 @@ extension CollectedHeap {
     for _ in 0..<2 {
       if takeRun(mutator, key) { return true }
       // No pages: what is unreachable is in the way.
-      collect(from: mutator)
+      collectAndWait()
     }
     return takeRun(mutator, key)
   }
@@ -44,7 +44,7 @@ extension CollectedHeap {
     let entry = unsafe state.pointee.cache.find(key).unsafelyUnwrapped
     while true {
       if let span = unsafe entry.pointee.span {
-        if let run = span.takeRun(atMost: runLimit) {
+        if let run = span.nextRun(atMost: runLimit) {
           unsafe start(run, in: span, entry, mutator)
           return true
         }
@@ -88,6 +88,7 @@ extension CollectedHeap {
         .initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
     }
     if unsafe state.pointee.allocatesBlack { blacken(run, of: span) }
+    span.take(run)
     unsafe entry.pointee.cursor = first
     unsafe entry.pointee.limit = first + UInt(bytes)
     unsafe state.pointee.takenBytes += bytes

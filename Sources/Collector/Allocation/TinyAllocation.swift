@@ -24,8 +24,10 @@ struct TinyRun {
   /// Space for a value, or nil when it does not fit.
   mutating func take(size: Int, alignment: Int) -> UInt? {
     let start = cursor.aligned(up: UInt(alignment))
-    guard cursor != 0, start + UInt(size) <= limit else { return nil }
-    cursor = start + UInt(size)
+    // A value without bytes takes one: its address shall be inside the slot.
+    let end = start + UInt(max(size, 1))
+    guard cursor != 0, end <= limit else { return nil }
+    cursor = end
     return start
   }
 }

@@ -24,7 +24,8 @@ enum StoreCheck {
           + "it was not reachable from a local, a HeapRoot or another object")
     }
     guard new != 0 else { return }
-    let target = heap.name(of: span.layout)
+    // Looked up on failure only: it takes a lock.
+    var target: String { heap.name(of: span.layout) }
     guard let tables = ArenaTables.find(new), tables.owner != 0 else {
       failure("what was stored into a \(target) is not a reference: \(hex(new))")
     }

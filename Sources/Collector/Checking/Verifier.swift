@@ -24,9 +24,8 @@ internal import Synchronization
 extension CollectedHeap {
   /// Checks the marks of the cycle under way, and stops the program if they are wrong.
   func verify() {
-    let (running, served) = park()
+    let served = park()
     defer { release(served) }
-    _ = running
     var problems: [String] = []
     checkClosure { if problems.count < 10 { problems.append($0) } }
     checkReachable { if problems.count < 10 { problems.append($0) } }
@@ -37,17 +36,16 @@ extension CollectedHeap {
   // MARK: - Parking
 
   /// Brings every mutator to a stop; those that were blocked.
-  private func park() -> (running: Int, served: [AttachedMutator]) {
+  private func park() -> [AttachedMutator] {
     parked.set(0)
     handshakes.isParked.set(1)
     let served = post(.park) { _ in }
-    let running = Int(handshakes.outstanding.value)
     while true {
       let now = parked.value
       if now >= handshakes.outstanding.value { break }
       parked.wait(while: now, atMost: 1_000_000)
     }
-    return (running, served)
+    return served
   }
 
   private func release(_ served: [AttachedMutator]) {
@@ -103,10 +101,11 @@ extension CollectedHeap {
     func reach(_ word: UInt) {
       guard let (span, slot) = Marker.lookUp(word, owner: pageHeap.owner) else { return }
       let bit = HeapSpan.bit(slot)
-      let isNew = found[span, default: Array(repeating: 0, count: span.wordCount)][slot >> 6] & bit
-        == 0
+      var words = found.removeValue(forKey: span) ?? Array(repeating: 0, count: span.wordCount)
+      let isNew = words[slot >> 6] & bit == 0
+      words[slot >> 6] |= bit
+      found[span] = words
       guard isNew else { return }
-      found[span]?[slot >> 6] |= bit
       work.append((span, slot))
     }
     for root in roots.references { reach(root) }

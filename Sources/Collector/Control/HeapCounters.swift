@@ -98,6 +98,8 @@ extension CollectedHeap {
     counters.cycles.add(1, ordering: .relaxed)
     counters.collectorCPU.store(Int(heap_thread_cpu()), ordering: .relaxed)
     pace(live: live)
+    // What asked for a cycle until now has got it: the trigger has moved.
+    unsafe words.pointee.cycleIsWanted.store(0, ordering: .relaxed)
   }
 
   /// What mutators have taken so far, in bytes and slots, less what the calling thread has not

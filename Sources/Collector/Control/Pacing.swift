@@ -130,9 +130,12 @@ extension CollectedHeap {
     let figures = Pacing.Figures(
       live: live, roots: counters.rootBytes.load(ordering: .relaxed),
       overhead: metadataBytes)
-    let decision = pacing.withLock { $0.decide(figures) }
-    counters.goal.store(decision.goal, ordering: .relaxed)
-    unsafe words.pointee.assistRatio.store(decision.assistRatio, ordering: .relaxed)
-    unsafe words.pointee.trigger.store(decision.trigger, ordering: .relaxed)
+    // Stored under the lock: a decision never overwrites one that was made after it.
+    pacing.withLock {
+      let decision = $0.decide(figures)
+      counters.goal.store(decision.goal, ordering: .relaxed)
+      unsafe words.pointee.assistRatio.store(decision.assistRatio, ordering: .relaxed)
+      unsafe words.pointee.trigger.store(decision.trigger, ordering: .relaxed)
+    }
   }
 }

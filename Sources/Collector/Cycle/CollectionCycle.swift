@@ -70,10 +70,11 @@ extension CollectedHeap {
   func raiseBarrier() {
     // Before the flag: whoever sees the flag up and the word down does what a mutator does
     // that has not seen the flag.
+    registry.withLock { $0.protocolState.isCollecting = true }
     unsafe words.pointee.barrierIsUp.store(1, ordering: .relaxed)
     roots.setMarking(true, in: self)
     heap_barrier_raise()
-    handshake(.sync) { $0.isCollecting = true }
+    handshake(.sync)
     handshake(.sync)
   }
 
@@ -88,24 +89,28 @@ extension CollectedHeap {
 
   /// Marks until nothing is white that is reachable.
   ///
-  /// A round: mark all that is queued, then have every mutator flush its buffer. When a round
-  /// has marked nothing new and left nothing queued, no buffer held a white object at its
-  /// mutator's answer, and none can come to hold one: every path to a white object would
-  /// have to begin in a slot or on a stack, and both are black.
+  /// A round: mark all that is queued, then have every mutator flush its buffer. When in a round
+  /// nothing white was found, nothing grey was in a mutator's hands (an assist says so before
+  /// it takes spans) and nothing is queued, then no buffer held a white object at its mutator's
+  /// answer, and none can come to hold one: every path to a white object would have to begin
+  /// in a slot or on a stack, and both are black.
+  ///
+  /// The queue is looked at first: an assist that takes the last spans after that has set
+  /// `foundWhite` before, and taking and looking are ordered by the queue's length.
   func terminateMarking() {
     repeat {
       drain()
       // Relaxed: the handshake's words order it before what mutators find in this round.
       unsafe words.pointee.foundWhite.store(0, ordering: .relaxed)
       handshake(.flush)
-    } while unsafe words.pointee.foundWhite.load(ordering: .relaxed) != 0 || !queue.isEmpty
+    } while unsafe !queue.isEmpty || words.pointee.foundWhite.load(ordering: .relaxed) != 0
   }
 
   // MARK: - 6
 
   /// Ends the recording of stores.
   ///
-  /// Marking has ended, yet a buffer may hold a white object: an ambiguous word that was
+  /// Marking has ended (terminateMarking), yet a buffer may hold a white object: an ambiguous word that was
   /// overwritten since may look like a reference to one. That object is garbage, and so is
   /// what is white behind it: nobody changes it, and marking it without a barrier is sound.
   /// It has to be marked whole: an object that lives on must not refer to one that is swept.

@@ -100,9 +100,7 @@ extension CollectedHeap {
     while case .cycle(let number, let forced) = requests.next(isTriggered: {
       unsafe words.pointee.cycleIsWanted.load(ordering: .acquiring) != 0
     }) {
-      unsafe words.pointee.cycleIsWanted.store(0, ordering: .relaxed)
       runCycle(forced: forced)
-      sweepAll()
       finishSweeping()
       requests.finish(number)
     }
@@ -124,7 +122,4 @@ extension CollectedHeap {
     let number = requests.want()
     CollectedHeap.blocking { requests.await(number) }
   }
-
-  /// A full collection from an attached thread at a safepoint.
-  package func collect(from mutator: AttachedMutator) { collectAndWait() }
 }

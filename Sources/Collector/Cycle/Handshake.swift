@@ -105,7 +105,6 @@ extension CollectedHeap {
     stressDelay()
     let state = unsafe mutator.state
     perform(mutator, stackPointer: unsafe state.pointee.stackPointer, onBehalf: true)
-    guard handshakes.kind.value != HandshakeKind.park.rawValue else { return }
     letGo(mutator)
   }
 
@@ -169,6 +168,8 @@ extension CollectedHeap {
     case .scan:
       flushBarrier(mutator)
       unsafe state.pointee.marker.scanStack(from: stackPointer, to: state.pointee.stackBase)
+      let stackBytes = unsafe max(0, Int(bitPattern: state.pointee.stackBase &- stackPointer))
+      counters.rootBytes.add(stackPointer == 0 ? 0 : stackBytes, ordering: .relaxed)
       unsafe state.pointee.marker.settle(self)
       blackenRuns(mutator)
     case .flush, .off:

@@ -22,7 +22,11 @@ extension CollectedHeap {
 
   /// Answers what waits for the calling thread, in every heap it is attached to.
   package func safepoint(_ mutator: AttachedMutator) {
-    guard unsafe mutator.isRequested || mutator.state.pointee.enclosing != 0 else { return }
+    // A thread in several heaps may be asked by another one than this.
+    guard
+      unsafe mutator.isRequested || mutator.state.pointee.enclosing != 0
+        || mutator != AttachedMutator.current
+    else { return }
     // The frames of the callers hold references in registers too.
     unsafe heap_call_with_spilled_registers(
       { _, stackPointer in CollectedHeap.answerAll(stackPointer: stackPointer) }, nil)
@@ -87,6 +91,8 @@ extension CollectedHeap {
     guard owed > 0 else { return }
     let start = heap_now()
     var paid = 0
+    // Before spans are taken: the collector must not find the queue empty and believe it.
+    unsafe state.pointee.marker.noteWork()
     while paid < owed, !mutator.isRequested {
       unsafe state.pointee.marker.scannedBytes = 0
       guard unsafe state.pointee.marker.scanNext() else { break }

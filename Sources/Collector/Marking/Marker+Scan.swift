@@ -48,7 +48,7 @@ extension Marker {
     let (marks, scanned) = unsafe (span.marks, span.scanned)
     let (base, slotSize) = (span.base, span.slotSize)
     for word in 0..<span.wordCount {
-      let marked = unsafe marks[word].load(ordering: .relaxed)
+      let marked = unsafe marks[word].load(ordering: .sequentiallyConsistent)
       let done = unsafe scanned[word].load(ordering: .relaxed)
       guard marked & ~done != 0 else { continue }
       let before = unsafe scanned[word].bitwiseOr(marked, ordering: .relaxed).oldValue
@@ -99,7 +99,7 @@ extension Marker {
 
   /// Claims and scans the next piece of a large object.
   private mutating func scanLarge(_ span: HeapSpan) {
-    let marked = unsafe span.marks[0].load(ordering: .relaxed)
+    let marked = unsafe span.marks[0].load(ordering: .sequentiallyConsistent)
     guard marked & 1 != 0 else { return }
     let layout = span.layout
     guard layout.kind == .array else {

@@ -136,7 +136,7 @@ struct MarkTarget {
   @inline(__always)
   mutating func enqueue(_ span: HeapSpan) {
     let queued = unsafe span.record
-    guard unsafe queued.pointee.queued.load(ordering: .relaxed) == 0,
+    guard unsafe queued.pointee.queued.load(ordering: .sequentiallyConsistent) == 0,
       unsafe queued.pointee.queued.exchange(1, ordering: .sequentiallyConsistent) == 0
     else { return }
     local.append(span)
@@ -162,6 +162,11 @@ struct MarkTarget {
   mutating func takeBatch() -> Bool {
     unsafe queue._withUnsafeGuaranteedRef { $0.take(Self.share, into: &local) }
   }
+
+  /// Says that marking is not over: something white was found, or grey spans are in a
+  /// mutator's hands. Relaxed: a mutator says so before its next answer, or before it takes
+  /// the spans (under the queue's lock) that the collector then misses in the queue.
+  func noteWork() { unsafe words.pointee.foundWhite.store(1, ordering: .relaxed) }
 
   /// Gives away what exceeds the marker's share.
   @inline(__always)
@@ -189,9 +194,8 @@ struct MarkTarget {
   /// figures are the heap's. Whoever is about to answer a handshake or to sleep settles.
   mutating func settle(_ heap: CollectedHeap) {
     emptyRing()
+    if markedObjects > 0 || !local.isEmpty { noteWork() }
     if markedObjects > 0 {
-      // Relaxed: the collector looks after a handshake.
-      unsafe words.pointee.foundWhite.store(1, ordering: .relaxed)
       heap.counters.markedBytes.add(markedBytes, ordering: .relaxed)
       heap.counters.markedObjects.add(markedObjects, ordering: .relaxed)
       markedBytes = 0

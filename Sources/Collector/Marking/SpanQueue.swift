@@ -15,11 +15,10 @@
 //
 // Note [Span queue]. A marker sets the mark bit with a read-modify-write and then exchanges
 // `queued` for 1; if it was 0, it puts the span into its list. A scanner clears `queued` with
-// an exchange and then reads the mark bits. Both are sequentially consistent in the order
+// an exchange and then reads the mark bits. All four are sequentially consistent, in the order
 // bit, then `queued` on one side and `queued`, then bit on the other, so either the scanner
-// sees the bit or the marker sees `queued` clear: no mark is left behind. The plain test
-// before the exchange reads `queued` after the bit's read-modify-write, which is a full
-// fence.
+// sees the bit or the marker sees `queued` clear: no mark is left behind. (On x86-64 the loads
+// are plain ones; on arm64 they must not pass the read-modify-write before them.)
 //
 // Guarded by: the lock for the shared list; a local list belongs to its marker.
 

@@ -123,7 +123,9 @@ package final class RootTable: @unchecked Sendable {
         for i in 0..<Self.blockSize {
           // Relaxed: written under the lock that is held.
           let reference = unsafe state.blocks[next][i].load(ordering: .relaxed)
-          if reference != 0 { state.marker?.mark(reference) }
+          guard reference != 0 else { continue }
+          state.marker?.mark(reference)
+          heap.counters.rootBytes.wrappingAdd(8, ordering: .relaxed)
         }
         state.marker?.settle(heap)
         return false

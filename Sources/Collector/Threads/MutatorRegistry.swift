@@ -45,13 +45,20 @@ extension CollectedHeap {
     let enclosing = UInt(bitPattern: unsafe heap_current())
     let state = UnsafeMutablePointer<MutatorState>.allocate(capacity: 1)
     let mutator = unsafe AttachedMutator(state: state)
-    registry.withLock { registry in
-      unsafe state.initialize(
-        to: MutatorState(
-          heap: self, generation: registry.protocolState.generation, enclosing: enclosing))
-      unsafe state.pointee.stackBase = stackBase
-      unsafe state.pointee.allocatesBlack = registry.protocolState.allocatesBlack
-      registry.mutators.append(mutator)
+    while true {
+      let isIn = registry.withLock { registry in
+        // The verifier has stopped everybody; it raises the word before it takes the lock.
+        guard handshakes.isParked.value == 0 else { return false }
+        unsafe state.initialize(
+          to: MutatorState(
+            heap: self, generation: registry.protocolState.generation, enclosing: enclosing))
+        unsafe state.pointee.stackBase = stackBase
+        unsafe state.pointee.allocatesBlack = registry.protocolState.allocatesBlack
+        registry.mutators.append(mutator)
+        return true
+      }
+      if isIn { break }
+      handshakes.isParked.wait(while: 1)
     }
     unsafe state.pointee.callsUntilCollection = options.stress.collectEvery ?? 0
     unsafe heap_set_current(state)

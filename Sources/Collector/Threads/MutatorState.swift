@@ -4,7 +4,7 @@
 // A thread that is attached to a heap: its cache, its barrier buffer, and the word through
 // which it and the collector talk.
 //
-// The status word has two states and a request bit:
+// The status word has four values:
 //
 //   running              the thread may touch the heap; it polls at safepoints
 //   running | request    … and shall answer the current handshake at its next safepoint
@@ -68,8 +68,6 @@ public import Synchronization
   /// Calls of the slow half left until stress asks for a collection.
   package var callsUntilCollection = 0
 
-  /// How often the thread has entered this heap.
-  package var depth = 1
   /// The mutator that was the thread's current one before, or 0.
   package let enclosing: UInt
   package let words: UnsafeMutablePointer<HeapWords>

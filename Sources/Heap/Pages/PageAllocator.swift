@@ -60,13 +60,13 @@ package struct PageAllocator: ~Copyable {
   ///   as it was then.
   package mutating func grow(by first: PageIndex, count: Int) throws(SystemFailure) {
     let start = Self.checkedStart(first, count)
-    precondition(
+    require(
       first.inArena == 0 && count & (Geometry.pagesPerArena - 1) == 0,
       "the page allocator grows by whole arenas")
     let arenas = start >> 13...(start + count - 1) >> 13
     for arena in arenas {
-      precondition(!tree.owns(arena: arena), "an arena is added to the page allocator once")
-      precondition(
+      require(!tree.owns(arena: arena), "an arena is added to the page allocator once")
+      require(
         ArenaTables.find(UInt(arena) << Geometry.arenaShift) != nil,
         "an arena's tables are published before its pages are free")
     }
@@ -81,7 +81,7 @@ package struct PageAllocator: ~Copyable {
   /// - Precondition: `count` is positive.
   /// - Complexity: O(levels), and O(chunks taken).
   package mutating func allocate(_ count: Int) -> PageIndex? {
-    precondition(count > 0, "an allocation has at least one page")
+    require(count > 0, "an allocation has at least one page")
     guard count <= freePages else { return nil }
     guard let start = firstRun(of: count) else {
       raiseHints(from: count, to: PageSummaryTree.pageLimit)
@@ -116,8 +116,8 @@ package struct PageAllocator: ~Copyable {
   }
 
   private static func checkedStart(_ first: PageIndex, _ count: Int) -> Int {
-    precondition(count > 0, "a run of pages has at least one page")
-    precondition(
+    require(count > 0, "a run of pages has at least one page")
+    require(
       first.number < UInt(PageSummaryTree.pageLimit)
         && count <= PageSummaryTree.pageLimit - Int(bitPattern: first.number),
       "a run of pages lies below the end of the 48-bit address space")
@@ -145,7 +145,7 @@ package struct PageAllocator: ~Copyable {
   /// The first run in a chunk whose summary says that it has one.
   private static func firstRun(of count: Int, inChunk chunk: Int, from start: Int) -> Int {
     guard let page = bitmap(chunk).firstRun(of: count, from: start) else {
-      preconditionFailure("chunk \(chunk) has no \(count) free pages, but its summary says so")
+      broken("chunk \(chunk) has no \(count) free pages, but its summary says so")
     }
     return chunk << 9 + page
   }
@@ -173,10 +173,10 @@ package struct PageAllocator: ~Copyable {
   private mutating func put(_ start: Int, _ count: Int) {
     var hasChanged = false
     _ = Self.forEachChunk(start, count) { chunk, pages in
-      precondition(
+      require(
         tree.owns(arena: chunk >> 4), "pages were freed that are not of this heap")
       let bitmap = Self.bitmap(chunk)
-      precondition(bitmap.isAllUsed(pages), "pages were freed that are free already")
+      require(bitmap.isAllUsed(pages), "pages were freed that are free already")
       bitmap.setFree(pages)
       let summary =
         pages.count == 512

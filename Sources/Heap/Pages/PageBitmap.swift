@@ -76,7 +76,7 @@
   /// call answers false; whether none did.
   @discardableResult @inline(__always)
   private func forEachWord(of pages: Range<Int>, _ body: (Int, UInt64) -> Bool) -> Bool {
-    precondition(
+    require(
       pages.lowerBound >= 0 && pages.upperBound <= Self.pageCount, "a chunk has 512 pages")
     var page = pages.lowerBound
     while page < pages.upperBound {
@@ -94,7 +94,7 @@
   ///
   /// - Complexity: at most eight words, log `count` steps for each.
   package func firstRun(of count: Int, from start: Int = 0) -> Int? {
-    precondition(count > 0 && start >= 0, "a run has at least one page")
+    require(count > 0 && start >= 0, "a run has at least one page")
     guard start < Self.pageCount, count <= Self.pageCount - start else { return nil }
     return count <= 64
       ? firstShortRun(of: count, from: start) : firstLongRun(of: count, from: start)

@@ -83,7 +83,7 @@ package struct PageSummary: Hashable, Sendable {
 
   /// - Precondition: no count is over 1023.
   package var packed: UInt32 {
-    precondition((start | longest | end) < 1024, "only a chunk's summary can be packed")
+    require((start | longest | end) < 1024, "only a chunk's summary can be packed")
     return start | longest &<< 10 | end &<< 20
   }
 }
@@ -182,7 +182,7 @@ package enum PageSearchResult: Equatable, Sendable {
 
   /// Whether the arena with this number is the heap's. Any number of a 48-bit address.
   @inline(__always) package func owns(arena: Int) -> Bool {
-    precondition(0 <= arena && arena < 1 << 22, "no such arena")
+    require(0 <= arena && arena < 1 << 22, "no such arena")
     return unsafe owned[arena >> 6] &>> UInt64(truncatingIfNeeded: arena & 63) & 1 != 0
   }
 
@@ -316,7 +316,7 @@ package enum PageSearchResult: Equatable, Sendable {
       var run = 0
       while true {
         guard index <= last else {
-          precondition(level == top, "a page summary promises a run that is not there")
+          require(level == top, "a page summary promises a run that is not there")
           return nil
         }
         let entry = self[level, index]

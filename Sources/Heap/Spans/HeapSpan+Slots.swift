@@ -3,10 +3,12 @@
 
 // A span's slots and their bits.
 //
-// A run is a maximal stretch of free slots: `takeRun` finds the next one at or after
-// `freeIndex` by counting trailing zeros of inverted words, and moves `freeIndex` to its end,
-// so that from then on every slot of it counts as allocated. A run that is not used up is
-// handed back by moving `freeIndex` to the first unused slot.
+// A run is a maximal stretch of free slots: `nextRun` finds the next one at or after
+// `freeIndex` by counting trailing zeros of inverted words. Its taker zeroes and colours the
+// slots, and only then `take` moves `freeIndex` to its end, releasing: from then on every slot
+// of it counts as allocated, and a stale word of another thread's stack that points there finds
+// zeroes (`isAllocated` acquires). A run that is not used up is handed back by moving `freeIndex`
+// to the first unused slot.
 //
 // Invariant   the slots in `freeIndex ..< slotCount` with a clear `allocated` bit are free,
 //             and zero unless the span is noscan or `needsZero`.
@@ -89,17 +91,18 @@ extension HeapSpan {
 
   /// Whether a slot has been handed out, as far as anybody but its owner can tell.
   @inlinable @inline(__always) package func isAllocated(_ slot: Int) -> Bool {
-    if slot < freeIndex { return true }
+    // Acquiring: pairs with `take`.
+    if slot < Int(unsafe record.pointee.freeIndex.load(ordering: .acquiring)) { return true }
     return unsafe allocated[slot >> 6].load(ordering: .relaxed) & Self.bit(slot) != 0
   }
 
   // MARK: - Runs
 
-  /// Takes the next stretch of free slots, or nil when there is none left.
+  /// The next stretch of free slots, or nil when there is none left. Not taken yet.
   ///
   /// - Parameter limit: slots at the most (stress takes them one at a time).
   /// - Precondition: the caller owns the span.
-  package func takeRun(atMost limit: Int = .max) -> SlotRange? {
+  package func nextRun(atMost limit: Int = .max) -> SlotRange? {
     let count = slotCount
     let bits = unsafe allocated
     var start = freeIndex
@@ -112,10 +115,7 @@ extension HeapSpan {
       }
       start = (start | 63) + 1
     }
-    guard start < count else {
-      freeIndex = count
-      return nil
-    }
+    guard start < count else { return nil }
     // Find the next set one.
     var end = start
     while end < count {
@@ -128,15 +128,20 @@ extension HeapSpan {
     }
     end = min(end, count)
     if end - start > limit { end = start + limit }
-    freeIndex = end
-    allocatedCount += end - start
     return SlotRange(start: start, end: end)
+  }
+
+  /// Takes what `nextRun` found: its slots are allocated from now on.
+  package func take(_ run: SlotRange) {
+    allocatedCount += run.count
+    // Pairs with `isAllocated`.
+    unsafe record.pointee.freeIndex.store(UInt32(run.end), ordering: .releasing)
   }
 
   /// Gives the unused end of the current run back.
   /// - Precondition: the caller owns the span, and `unused` ends at `freeIndex`.
   package func giveBack(_ unused: SlotRange) {
-    assert(unused.end == freeIndex)
+    require(unused.end == freeIndex, "a run is handed back that is not the span's last")
     freeIndex = unused.start
     allocatedCount -= unused.count
   }
@@ -157,13 +162,14 @@ extension HeapSpan {
     to generation: UInt32, onDead: ((_ word: Int, _ dead: UInt) -> Void)? = nil
   ) -> SweepResult {
     let (marks, scanned, allocated) = unsafe (marks, scanned, allocated)
-    let before = SlotRange(start: 0, end: freeIndex)
+    let fresh = freeIndex
     var live = 0
     for word in 0..<wordCount {
       let marked = unsafe marks[word].load(ordering: .relaxed)
       if let onDead {
-        var was = unsafe allocated[word].load(ordering: .relaxed)
-        before.forEachWord { if $0 == word { was |= $1 } }
+        let below = min(max(fresh - word << 6, 0), 64)
+        let was = unsafe allocated[word].load(ordering: .relaxed)
+          | (below == 64 ? .max : (1 << UInt(below)) - 1)
         require(marked & ~was == 0, "a free slot is marked: span at \(base), word \(word)")
         if was & ~marked != 0 { onDead(word, was & ~marked) }
       }

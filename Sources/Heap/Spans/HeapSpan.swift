@@ -50,8 +50,8 @@ public import Synchronization
   @usableFromInline package var slotCount: UInt32
   @usableFromInline package var reciprocal: UInt32
   /// Slots below this index are allocated whatever their bit says. Owner: whoever owns the
-  /// span. Ordering: relaxed; a thread that holds a pointer to a slot has seen the index
-  /// move past it (the pointer came to it later).
+  /// span. Ordering: moved up releasing, when the slots below are zero and have their colour;
+  /// read acquiring by whoever has a word that may point there.
   @usableFromInline package let freeIndex: Atomic<UInt32>
   /// In the mark queue. Ordering: See Note [Span queue].
   @usableFromInline package let queued: Atomic<UInt32>

@@ -6,16 +6,16 @@
 // A span is cut into slots of one size. With few sizes, memory is lost inside the slots; with
 // many, in half-empty spans. The table is Go's current one, a compromise made by rule:
 //
-//   - sizes are multiples of 8, of 16 from 32 on, of an eighth of the next power of two
-//     below from 128 to 2048, and of 128 above; so from 128 bytes on a class is at most
-//     16 % larger than the one below it, and every power of two up to 32 KiB is a class;
-//   - a span has as few pages as leave at most an eighth of it unused behind the last slot
-//     (10 pages at the most);
-//   - two sizes that would cut the same span into the same number of slots are one class,
-//     the larger; and above 1 KiB a size grows until it uses up the rest of its span.
+//   - sizes are multiples of 8; from 32 on of 16; from 128 on of an eighth of the power of two
+//     below; from 2048 on of 256; and every power of two from 8 to 32768 is a class;
+//   - a span has as few pages (10 at the most) as leave at most an eighth of it unused behind
+//     the last slot;
+//   - of sizes that would cut the same pages into the same number of slots, only the largest
+//     is a class; and a size grows, by 128, into what would be left of its span.
 //
-// At worst, with one byte more than the class below holds, a span of a class from 128 bytes
-// on is 17 % waste. SizeClassTests derives the table from these rules.
+// From 128 bytes on, a class is at most 16 % of itself larger than the one below. At worst,
+// when each object is one byte larger than that one's slots, 17 % of a span is lost.
+// SizeClassTests derives the table from these rules.
 //
 // A slot index is `offset / size`, computed as `offset * reciprocal >> 32`: exact for every
 // offset in a span. All the numbers are loads from constant tables in HeapSizeClasses.h;
@@ -32,7 +32,7 @@ public import CHeapShims
 
   /// - Precondition: `number` is below `count`.
   @inlinable package init(_ number: UInt8) {
-    precondition(number < 68, "there are 68 size classes, 0 to 67")
+    require(number < 68, "there are 68 size classes, 0 to 67")
     self.number = number
   }
 
@@ -69,7 +69,7 @@ public import CHeapShims
   /// - Precondition: `alignment` is a power of two.
   /// - Complexity: O(1) up to an alignment of 8; beyond, O(classes), at most 16 steps.
   package static func of(size: Int, alignment: Int) -> SizeClass? {
-    precondition(
+    require(
       alignment > 0 && alignment & (alignment - 1) == 0, "an alignment is a power of two")
     guard alignment <= Geometry.pageSize, let smallest = of(size: size) else { return nil }
     let candidates = smallest.number..<UInt8(count)
@@ -110,7 +110,7 @@ public import CHeapShims
 
   /// - Precondition: `number` is below `count`.
   @inlinable package init(_ number: UInt8) {
-    precondition(number < 136, "there are 136 span classes, 0 to 135")
+    require(number < 136, "there are 136 span classes, 0 to 135")
     self.number = number
   }
 

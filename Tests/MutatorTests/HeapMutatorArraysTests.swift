@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Allocating arrays, strings and bytes: all sizes from none to several pieces of a large
+// object, with and without references.
+
+import Collector
+import Heap
+import Mutator
+import Testing
+
+@Suite struct HeapMutatorArraysTests {
+  private struct Pair {
+    var node: HeapRef<TestNode>?
+    var number = 0
+  }
+
+  @Test(
+    "arrays of references of every size keep their elements",
+    arguments: [
+      0, 1, 2, 7, 100, 2047, 4095, 4096, 20_000, 70_000,
+    ])
+  func references(count: Int) throws {
+    let heap = try HeapCheck.heap { $0.minimumHeap = 256 << 10 }
+    heap.withMutator { mutator in
+      let array = mutator.allocateArray(of: Pair.self, count: count, repeating: Pair(number: 1))
+      for index in 0..<count {
+        array[index] = Pair(node: mutator.allocate(TestNode(key: index)), number: index)
+      }
+      mutator.collect()
+      _ = mutator.list(10_000)
+      #expect(array.count == count)
+      #expect(array.enumerated().allSatisfy { $1.node?.key == $0 && $1.number == $0 })
+    }
+    HeapCheck.expectEmpty(heap)
+  }
+
+  @Test(
+    "arrays without references of every size keep their elements",
+    arguments: [
+      0, 1, 8, 1000, 32_760, 32_761, 1_000_000,
+    ])
+  func plain(count: Int) throws {
+    let heap = try HeapCheck.heap()
+    heap.withMutator { mutator in
+      let bytes = mutator.allocateBytes((0..<count).lazy.map { UInt8(truncatingIfNeeded: $0) })
+      let doubles = mutator.allocateArray(of: Double.self, count: count, repeating: 0.5)
+      mutator.collect()
+      #expect(bytes.count == count && doubles.count == count)
+      #expect(bytes.enumerated().allSatisfy { $1 == UInt8(truncatingIfNeeded: $0) })
+      #expect(doubles.allSatisfy { $0 == 0.5 })
+    }
+    HeapCheck.expectEmpty(heap)
+  }
+
+  @Test("strings keep their text, whatever they are made of")
+  func strings() throws {
+    let heap = try HeapCheck.heap()
+    heap.withMutator { mutator in
+      let long = String(repeating: "länger ", count: 10_000)
+      let empty = mutator.allocateString("")
+      let short = mutator.allocateString("héllo")
+      let sub = mutator.allocateString("a substring".dropFirst(2))
+      let large = mutator.allocateString(long)
+      mutator.collect()
+      #expect(empty.isEmpty && String(empty).isEmpty)
+      #expect(String(short) == "héllo" && short.count == 6)
+      #expect(sub.isEqual(to: "substring") && String(large) == long)
+      #expect(short == mutator.allocateString("héllo") && short < sub)
+    }
+    HeapCheck.expectEmpty(heap)
+  }
+
+  @Test("elements of one layout and different types share spans")
+  func sharing() throws {
+    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    heap.withMutator { mutator in
+      for _ in 0..<50 {
+        _ = mutator.allocateArray(of: Int.self, count: 3, repeating: 1)
+        _ = mutator.allocateArray(of: UInt.self, count: 3, repeating: 1)
+        _ = mutator.allocateArray(of: Double.self, count: 3, repeating: 1)
+      }
+    }
+    #expect(heap.core.pageHeap.usage.spanCount <= 3)
+    HeapCheck.expectEmpty(heap)
+  }
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// The figures of a heap, for programs whose every object is known.
+
+import Collector
+import Heap
+import Mutator
+import Testing
+
+@Suite struct StatisticsTests {
+  @Test("a new heap has done nothing")
+  func new() throws {
+    let statistics = try HeapCheck.heap().statistics
+    #expect(statistics.allocatedObjects == 0 && statistics.freedObjects == 0)
+    #expect(statistics.liveBytes == 0 && statistics.heapBytes == 0)
+    #expect(statistics.cycleCount == 0 && statistics.forcedCycleCount == 0)
+    #expect(statistics.heapGoal == 4 << 20)
+    #expect(statistics.pauses.count == 0)
+  }
+
+  @Test("objects and bytes are counted exactly, inside and outside")
+  func counting() throws {
+    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    heap.withMutator { mutator in
+      _ = mutator.list(777)
+      let statistics = heap.statistics
+      #expect(statistics.allocatedObjects == 777)
+      #expect(statistics.allocatedBytes == 777 * 24)
+      #expect(statistics.heapBytes == 777 * 24)
+    }
+    #expect(heap.statistics.allocatedObjects == 777)
+    heap.collect()
+    let statistics = heap.statistics
+    #expect(statistics.freedObjects == 777 && statistics.heapBytes == 0)
+    #expect(statistics.allocatedBytes == 777 * 24)
+    HeapCheck.expectEmpty(heap)
+  }
+
+  @Test("what is live is what the last collection reached")
+  func live() throws {
+    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    let root = heap.withMutator { mutator in
+      _ = mutator.list(10_000)
+      let array = mutator.allocateArray(of: Int.self, count: 10_000, repeating: 1)
+      _ = array
+      return HeapRoot(mutator.list(500)!, mutator)
+    }
+    #expect(heap.statistics.liveBytes == 0)
+    heap.collect()
+    let statistics = heap.statistics
+    #expect(statistics.liveBytes == 500 * 24 && statistics.heapBytes == 500 * 24)
+    #expect(statistics.allocatedObjects == 10_501 && statistics.freedObjects == 10_001)
+    HeapCheck.expectSound(heap)
+    withExtendedLifetime(root) {}
+  }
+
+  @Test("size classes add up to the whole")
+  func sizeClasses() throws {
+    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    let root = heap.withMutator { mutator in
+      let list = mutator.list(1000)!
+      for count in [1, 10, 100, 1000, 10_000] {
+        list.other = mutator.list(10)
+        _ = mutator.allocateArray(of: Int.self, count: count, repeating: 0)
+      }
+      return HeapRoot(list, mutator)
+    }
+    let statistics = heap.statistics
+    #expect(statistics.bySizeClass.count == 68)
+    #expect(statistics.bySizeClass.reduce(0) { $0 + $1.objects } == statistics.allocatedObjects)
+    #expect(statistics.bySizeClass.reduce(0) { $0 + $1.bytes } == statistics.heapBytes)
+    let spans = heap.core.pageHeap.usage.spanCount
+    #expect(statistics.bySizeClass.reduce(0) { $0 + $1.spans } == spans)
+    #expect(statistics.bySizeClass[0].objects == 1 && statistics.bySizeClass[0].slotSize == 0)
+    heap.collect()
+    let after = heap.statistics
+    #expect(after.bySizeClass.reduce(0) { $0 + $1.objects } == 1010)
+    #expect(after.bySizeClass.reduce(0) { $0 + $1.bytes } == after.liveBytes)
+    HeapCheck.expectSound(heap)
+    withExtendedLifetime(root) {}
+  }
+
+  @Test("cycles, goals and pauses are counted as they happen")
+  func cycles() throws {
+    let heap = try HeapCheck.heap()
+    let root = heap.withMutator { mutator in
+      let root = HeapRoot(mutator.list(200_000)!, mutator)
+      mutator.collect()
+      return root
+    }
+    let first = heap.statistics
+    #expect(first.forcedCycleCount == 1 && first.cycleCount >= 1)
+    // Twice what is live, and a little for roots and stacks.
+    #expect(first.heapGoal >= 2 * first.liveBytes)
+    #expect(first.heapGoal < 2 * first.liveBytes + 2 << 20)
+    #expect(first.markTime > .zero)
+    #expect(first.mappedBytes >= first.liveBytes && first.mappedBytes >= first.releasedBytes)
+    #expect(first.gcCPUFraction >= 0 && first.gcCPUFraction <= 1)
+    heap.withMutator { mutator in
+      var turns = 0
+      while heap.statistics.cycleCount == first.cycleCount, turns < 500 {
+        _ = mutator.list(50_000)
+        turns += 1
+      }
+    }
+    let second = heap.statistics
+    #expect(second.cycleCount > first.cycleCount && second.forcedCycleCount == 1)
+    #expect(second.pauses.count > 0 && second.pauses.max > .zero)
+    #expect(second.pauses.percentile(50) <= second.pauses.max)
+    #expect(second.allocatedObjects > first.allocatedObjects)
+    withExtendedLifetime(root) {}
+  }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// What the tests of whole heaps share: random numbers with a seed, settings from the
+// environment, and the questions asked of a heap after a test.
+//
+//   HEAP_TEST_OPERATIONS   operations of a random program, all threads together
+//   HEAP_TEST_THREADS      threads of a random program
+//   HEAP_TEST_SEED         its seed
+//   HEAP_STRESS, HEAP_CHECK, …   as for any heap (HeapConfiguration.fromEnvironment)
+
+import Collector
+import Glibc
+import Heap
+import Mutator
+import Testing
+
+/// Random numbers that a seed determines (SplitMix64).
+struct TestRandom: RandomNumberGenerator {
+  var state: UInt64
+
+  init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 &+ 0x1234_5678_9ABC_DEF1 }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    return Self.mix(state)
+  }
+
+  /// A number from 0 up to `bound`.
+  mutating func below(_ bound: Int) -> Int {
+    Int(truncatingIfNeeded: ((next() >> 32) &* UInt64(truncatingIfNeeded: bound)) >> 32)
+  }
+
+  /// True once in so many times.
+  mutating func oneIn(_ times: Int) -> Bool { below(times) == 0 }
+
+  static func mix(_ number: UInt64) -> UInt64 {
+    var z = number
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+}
+
+/// Numbers from the environment of the test run.
+enum TestEnvironment {
+  static func number(_ name: String) -> Int? {
+    guard let text = unsafe getenv(name) else { return nil }
+    return unsafe Int(String(cString: text))
+  }
+}
+
+/// What is asked of a heap.
+enum HeapCheck {
+  /// A heap with settings of its own, whatever the environment says.
+  static func heap(
+    _ change: (inout HeapConfiguration) -> Void = { _ in }
+  ) throws -> ManagedHeap {
+    var configuration = HeapConfiguration()
+    change(&configuration)
+    return try ManagedHeap(configuration)
+  }
+
+  /// Whatever is wrong with the structures of a heap that is at rest: no thread is attached,
+  /// and no cycle is under way.
+  static func problems(of heap: ManagedHeap) -> [String] {
+    var problems: [String] = []
+    // A cycle that some allocation asked for may be under way: after this one, none is.
+    heap.collect()
+    heap.core.checkInvariants { if problems.count < 10 { problems.append($0) } }
+    return problems
+  }
+
+  /// Expects the structures of a heap at rest to be sound.
+  static func expectSound(_ heap: ManagedHeap, sourceLocation: SourceLocation = #_sourceLocation) {
+    let problems = problems(of: heap)
+    #expect(problems.isEmpty, sourceLocation: sourceLocation)
+  }
+
+  /// Expects that nothing is left: no object, no span, and every page free, in one piece with
+  /// its neighbours.
+  static func expectEmpty(_ heap: ManagedHeap, sourceLocation: SourceLocation = #_sourceLocation) {
+    heap.collect()
+    heap.collect()
+    let statistics = heap.statistics
+    #expect(statistics.liveBytes == 0, sourceLocation: sourceLocation)
+    #expect(statistics.heapBytes == 0, sourceLocation: sourceLocation)
+    #expect(
+      statistics.allocatedObjects == statistics.freedObjects, sourceLocation: sourceLocation)
+    let usage = heap.core.pageHeap.usage
+    #expect(usage.spanCount == 0 && usage.spanBytes == 0, sourceLocation: sourceLocation)
+    if usage.arenaBytes > 0 {
+      let longest = heap.core.pageHeap.longestFreeRun * Geometry.pageSize
+      #expect(longest >= Geometry.arenaSize, sourceLocation: sourceLocation)
+    }
+    expectSound(heap, sourceLocation: sourceLocation)
+  }
+}
+
+extension ExitTest.Result {
+  /// What the process wrote to standard error.
+  var message: String { String(decoding: standardErrorContent, as: UTF8.self) }
+}
