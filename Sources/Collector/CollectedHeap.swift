@@ -63,7 +63,7 @@ package struct CollectorOptions: Sendable {
   package let words: UnsafeMutablePointer<HeapWords>
 
   let registry = Mutex(Registry())
-  let queue = SpanQueue()
+  package let queue = SpanQueue()
   let crew: MarkCrew
   let handshakes = HandshakeState()
   let parked = WaitWord.make()

@@ -23,7 +23,7 @@ internal import Synchronization
 
 extension CollectedHeap {
   /// Checks the marks of the cycle under way, and stops the program if they are wrong.
-  func verify() {
+  package func verify() {
     let served = park()
     defer { release(served) }
     var problems: [String] = []

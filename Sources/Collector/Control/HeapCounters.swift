@@ -46,7 +46,7 @@ package import Synchronization
   deinit { unsafe pauseBuckets.deallocate() }
 
   /// Notes one mutator's answer to one handshake.
-  func recordPause(nanoseconds: UInt64) {
+  package func recordPause(nanoseconds: UInt64) {
     let length = Int(clamping: nanoseconds)
     unsafe pauseBuckets[PauseBuckets.index(of: length)].add(1, ordering: .relaxed)
     pauseTotal.add(length, ordering: .relaxed)
@@ -81,7 +81,7 @@ package enum PauseBuckets {
 
 extension CollectedHeap {
   /// At the start of a cycle, when nothing is marked.
-  func beginFigures(forced: Bool) {
+  package func beginFigures(forced: Bool) {
     counters.markedBytes.store(0, ordering: .relaxed)
     counters.markedObjects.store(0, ordering: .relaxed)
     counters.rootBytes.store(0, ordering: .relaxed)

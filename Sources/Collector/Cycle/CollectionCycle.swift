@@ -32,7 +32,7 @@ internal import Synchronization
 
 extension CollectedHeap {
   /// Runs one collection up to the point where sweeping may begin.
-  func runCycle(forced: Bool) {
+  package func runCycle(forced: Bool) {
     let start = heap_now()
     let goal = counters.goal.load(ordering: .relaxed)
     if options.trace { trace.begin(self) }
@@ -55,7 +55,7 @@ extension CollectedHeap {
   // MARK: - 1
 
   /// Sweeps what is left of the last cycle, and waits for mutators that are sweeping a span.
-  func finishSweeping() {
+  package func finishSweeping() {
     sweepAll()
     // A mutator counts itself before it takes a span from a list (Sweeper): with the lists
     // empty, none can begin, and those that have begun are a span away from the end.
@@ -67,7 +67,7 @@ extension CollectedHeap {
 
   // MARK: - 2
 
-  func raiseBarrier() {
+  package func raiseBarrier() {
     // Before the flag: whoever sees the flag up and the word down does what a mutator does
     // that has not seen the flag.
     registry.withLock { $0.protocolState.isCollecting = true }
@@ -80,7 +80,7 @@ extension CollectedHeap {
 
   // MARK: - 3
 
-  func scanStacksAndRoots() {
+  package func scanStacksAndRoots() {
     handshake(.scan) { $0.allocatesBlack = true }
     roots.scan(in: self)
   }
@@ -97,7 +97,7 @@ extension CollectedHeap {
   ///
   /// The queue is looked at first: an assist that takes the last spans after that has set
   /// `foundWhite` before, and taking and looking are ordered by the queue's length.
-  func terminateMarking() {
+  package func terminateMarking() {
     repeat {
       drain()
       // Relaxed: the handshake's words order it before what mutators find in this round.
@@ -114,7 +114,7 @@ extension CollectedHeap {
   /// overwritten since may look like a reference to one. That object is garbage, and so is
   /// what is white behind it: nobody changes it, and marking it without a barrier is sound.
   /// It has to be marked whole: an object that lives on must not refer to one that is swept.
-  func lowerBarrier() {
+  package func lowerBarrier() {
     roots.setMarking(false, in: self)
     heap_barrier_lower()
     unsafe words.pointee.barrierIsUp.store(0, ordering: .relaxed)
@@ -124,7 +124,7 @@ extension CollectedHeap {
 
   // MARK: - 7
 
-  func advanceGeneration() {
+  package func advanceGeneration() {
     // What is allocated from now on comes on top of what was marked. Set before mutators
     // account in their answers.
     let marked = counters.markedBytes.load(ordering: .relaxed)

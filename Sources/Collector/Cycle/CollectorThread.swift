@@ -107,7 +107,7 @@ extension CollectedHeap {
   }
 
   /// Asks for a cycle, soon.
-  func requestCycle() {
+  package func requestCycle() {
     guard
       unsafe words.pointee.cycleIsWanted.exchange(1, ordering: .acquiringAndReleasing) == 0
     else { return }

@@ -14,18 +14,18 @@
 
   private let entries: UnsafeMutablePointer<UInt>
   private let capacity: Int
-  private(set) var count = 0
+  package private(set) var count = 0
 
-  init(capacity: Int) {
+  package init(capacity: Int) {
     self.capacity = max(capacity, 2)
     unsafe entries = .allocate(capacity: self.capacity)
   }
 
-  func destroy() { unsafe entries.deallocate() }
+  package func destroy() { unsafe entries.deallocate() }
 
   /// Adds both halves of a store; true when no further store fits.
   @inline(__always)
-  mutating func append(old: UInt, new: UInt) -> Bool {
+  package mutating func append(old: UInt, new: UInt) -> Bool {
     if old != 0 {
       unsafe entries[count] = old
       count &+= 1
@@ -38,7 +38,7 @@
   }
 
   /// Marks what is in the buffer, and empties it.
-  mutating func flush(to marker: inout Marker) {
+  package mutating func flush(to marker: inout Marker) {
     for i in 0..<count { unsafe marker.mark(entries[i]) }
     count = 0
   }

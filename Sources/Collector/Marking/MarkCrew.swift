@@ -157,5 +157,5 @@ final class MarkCrew: Sendable {
 
 extension CollectedHeap {
   /// Step 4 of a cycle.
-  func drain() { crew.drain(self) }
+  package func drain() { crew.drain(self) }
 }

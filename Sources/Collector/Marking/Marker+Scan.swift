@@ -17,7 +17,7 @@
 // old or the new value, and the barrier has recorded the other one.
 
 internal import CHeapShims
-internal import Heap
+package import Heap
 internal import Synchronization
 
 extension Marker {
@@ -26,7 +26,7 @@ extension Marker {
 
   /// Scans the objects of the next span; false when there is none here or in the shared queue.
   @inline(__always)
-  mutating func scanNext() -> Bool {
+  package mutating func scanNext() -> Bool {
     if local.isEmpty {
       // The ring may hold the last references.
       emptyRing()
@@ -40,7 +40,7 @@ extension Marker {
   }
 
   /// Scans what is grey in a span that has been taken from a queue.
-  mutating func scan(_ span: HeapSpan) {
+  package mutating func scan(_ span: HeapSpan) {
     // See Note [Span queue].
     _ = unsafe span.record.pointee.queued.exchange(0, ordering: .sequentiallyConsistent)
     if span.isLarge { return scanLarge(span) }

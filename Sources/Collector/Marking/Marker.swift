@@ -17,7 +17,7 @@
 // Scanning: Marker+Scan.swift
 
 internal import CHeapShims
-internal import Heap
+package import Heap
 internal import Synchronization
 
 /// Where a reference's mark bit is.
@@ -37,18 +37,18 @@ struct MarkTarget {
   private let ring: UnsafeMutablePointer<MarkTarget>
   private var ringPlace = 0
   /// Spans to scan that nobody else sees.
-  var local = SpanList()
+  package var local = SpanList()
 
   /// Bytes and objects marked, and bytes scanned, since `settle` added them to the heap's.
-  var markedBytes = 0
-  var markedObjects = 0
-  var scannedBytes = 0
+  package var markedBytes = 0
+  package var markedObjects = 0
+  package var scannedBytes = 0
 
   let owner: UInt
   private let queue: Unmanaged<SpanQueue>
   private let words: UnsafeMutablePointer<HeapWords>
 
-  init(heap: CollectedHeap) {
+  package init(heap: CollectedHeap) {
     unsafe ring = .allocate(capacity: Self.ringSize)
     unsafe ring.initialize(
       repeating: MarkTarget(word: 0, mask: 0, entry: PageEntry(bits: 0)), count: Self.ringSize)
@@ -57,14 +57,14 @@ struct MarkTarget {
     unsafe words = heap.words
   }
 
-  func destroy() { unsafe ring.deallocate() }
+  package func destroy() { unsafe ring.deallocate() }
 
   // MARK: - Marking
 
   /// Marks the object that a heap word refers to.
   /// - Precondition: `reference` is not zero and refers to an object of this heap.
   @inline(__always)
-  mutating func mark(_ reference: UInt) {
+  package mutating func mark(_ reference: UInt) {
     let target = Self.locate(reference)
     heap_prefetch_write(target.word)
     let place = unsafe ring + ringPlace
@@ -76,7 +76,7 @@ struct MarkTarget {
 
   /// Marks what a word refers to if it is the address of an allocated slot of this heap, or
   /// lies inside one; any word may be given.
-  mutating func markConservatively(_ word: UInt) {
+  package mutating func markConservatively(_ word: UInt) {
     guard let (span, slot) = Self.lookUp(word, owner: owner) else { return }
     finish(
       MarkTarget(
@@ -85,7 +85,7 @@ struct MarkTarget {
   }
 
   /// The allocated slot that a word points into, if it does.
-  static func lookUp(_ word: UInt, owner: UInt) -> (HeapSpan, Int)? {
+  package static func lookUp(_ word: UInt, owner: UInt) -> (HeapSpan, Int)? {
     guard let tables = ArenaTables.find(word), tables.owner == owner else { return nil }
     let page = PageIndex(holding: word)
     let entry = unsafe PageEntry(
@@ -143,7 +143,7 @@ struct MarkTarget {
   }
 
   /// Finishes what is in the ring.
-  mutating func emptyRing() {
+  package mutating func emptyRing() {
     for _ in 0..<Self.ringSize {
       let place = unsafe ring + ringPlace
       let target = unsafe place.pointee
@@ -192,7 +192,7 @@ struct MarkTarget {
 
   /// Leaves nothing behind: the ring is empty, all spans are in the shared queue, and the
   /// figures are the heap's. Whoever is about to answer a handshake or to sleep settles.
-  mutating func settle(_ heap: CollectedHeap) {
+  package mutating func settle(_ heap: CollectedHeap) {
     emptyRing()
     if markedObjects > 0 || !local.isEmpty { noteWork() }
     if markedObjects > 0 {

@@ -22,25 +22,27 @@
 //
 // Guarded by: the lock for the shared list; a local list belongs to its marker.
 
-internal import Heap
+package import Heap
 internal import Synchronization
 
 /// A first-in-first-out list of spans, linked through their records.
-struct SpanList {
-  private(set) var head: HeapSpan?
-  private(set) var tail: HeapSpan?
-  private(set) var count = 0
+package struct SpanList {
+  package private(set) var head: HeapSpan?
+  package private(set) var tail: HeapSpan?
+  package private(set) var count = 0
 
-  var isEmpty: Bool { head == nil }
+  package init() {}
 
-  mutating func append(_ span: HeapSpan) {
+  package var isEmpty: Bool { head == nil }
+
+  package mutating func append(_ span: HeapSpan) {
     span.queueNext = nil
     if let tail { tail.queueNext = span } else { head = span }
     tail = span
     count += 1
   }
 
-  mutating func removeFirst() -> HeapSpan? {
+  package mutating func removeFirst() -> HeapSpan? {
     guard let span = head else { return nil }
     head = span.queueNext
     if head == nil { tail = nil }
@@ -49,7 +51,7 @@ struct SpanList {
   }
 
   /// Moves all of `other` to the end, in constant time.
-  mutating func append(all other: inout SpanList) {
+  package mutating func append(all other: inout SpanList) {
     guard let first = other.head else { return }
     if let tail { tail.queueNext = first } else { head = first }
     tail = other.tail
@@ -58,7 +60,7 @@ struct SpanList {
   }
 
   /// Moves up to `limit` spans from the front to the end of `other`.
-  mutating func moveFirst(_ limit: Int, to other: inout SpanList) {
+  package mutating func moveFirst(_ limit: Int, to other: inout SpanList) {
     guard count > limit else { return other.append(all: &self) }
     var moved = SpanList()
     var last = head
@@ -74,16 +76,16 @@ struct SpanList {
 }
 
 /// The queue that a heap's markers share.
-final class SpanQueue: Sendable {
+package final class SpanQueue: Sendable {
   private let list = Mutex(SpanList())
   /// The list's length. Written under the lock; relaxed reads are hints, except after a
   /// handshake, which orders them.
   private let length = Atomic<Int>(0)
 
-  var isEmpty: Bool { length.load(ordering: .acquiring) == 0 }
+  package var isEmpty: Bool { length.load(ordering: .acquiring) == 0 }
 
   /// Puts all of a marker's spans in.
-  func put(_ spans: inout SpanList) {
+  package func put(_ spans: inout SpanList) {
     guard !spans.isEmpty else { return }
     list.withLock {
       $0.append(all: &spans)
@@ -92,7 +94,7 @@ final class SpanQueue: Sendable {
   }
 
   /// Takes up to `limit` spans; false when there are none.
-  func take(_ limit: Int, into spans: inout SpanList) -> Bool {
+  package func take(_ limit: Int, into spans: inout SpanList) -> Bool {
     guard !isEmpty else { return false }
     return list.withLock {
       $0.moveFirst(limit, to: &spans)

@@ -18,17 +18,17 @@
 // In checked mode the dead slots are filled with a pattern.
 
 internal import CHeapShims
-internal import Heap
+package import Heap
 internal import Synchronization
 
 extension CollectedHeap {
   /// The bytes of freed slots in checked mode.
-  static var freedPattern: UInt8 { 0xdb }
+  package static var freedPattern: UInt8 { 0xdb }
 
   // MARK: - One span
 
   /// Sweeps a span that the caller owns; nil when it was empty and is the page heap's now.
-  func sweep(_ span: HeapSpan, to generation: UInt32) -> HeapSpan? {
+  package func sweep(_ span: HeapSpan, to generation: UInt32) -> HeapSpan? {
     let size = Int(span.slotSize)
     let result: HeapSpan.SweepResult
     if options.checks {
@@ -65,7 +65,7 @@ extension CollectedHeap {
   // MARK: - All spans
 
   /// Sweeps every unswept span. The collector's thread.
-  func sweepAll() {
+  package func sweepAll() {
     let start = heap_now()
     let generation = generation
     guard unsafe words.pointee.sweepableGeneration.load(ordering: .relaxed) == generation else { return }
@@ -84,7 +84,7 @@ extension CollectedHeap {
   private static var searchBudget: Int { 8 }
 
   /// A swept span with free slots from a shelf's unswept lists, owned by the caller.
-  func sweepForSlots(_ shelf: SpanShelf, generation: UInt32) -> HeapSpan? {
+  package func sweepForSlots(_ shelf: SpanShelf, generation: UInt32) -> HeapSpan? {
     // Acquiring: pairs with advanceGeneration.
     guard unsafe words.pointee.sweepableGeneration.load(ordering: .acquiring) == generation else {
       return nil

@@ -107,7 +107,7 @@ package final class RootTable: @unchecked Sendable {
   // MARK: - The collector's side
 
   /// From now on (or no longer) slots shade what they held and will hold.
-  func setMarking(_ isMarking: Bool, in heap: CollectedHeap) {
+  package func setMarking(_ isMarking: Bool, in heap: CollectedHeap) {
     state.withLock { state in
       if state.marker == nil { state.marker = Marker(heap: heap) }
       state.isMarking = isMarking
@@ -115,7 +115,7 @@ package final class RootTable: @unchecked Sendable {
   }
 
   /// Marks what the slots hold, a block at a time so that nobody waits long for the lock.
-  func scan(in heap: CollectedHeap) {
+  package func scan(in heap: CollectedHeap) {
     var next = 0
     while true {
       let isDone = state.withLock { state -> Bool in

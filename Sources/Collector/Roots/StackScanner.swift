@@ -20,7 +20,7 @@ internal import Heap
 
 extension Marker {
   /// Marks everything that the words of a stack may refer to.
-  mutating func scanStack(from stackPointer: UInt, to base: UInt) {
+  package mutating func scanStack(from stackPointer: UInt, to base: UInt) {
     var address = stackPointer.aligned(up: 8)
     while address < base {
       markConservatively(heap_load_word(address))

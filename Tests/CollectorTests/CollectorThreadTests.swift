@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// The collector's thread: requests, waiting, triggers, and the end.
+
+import CHeapShims
+import Collector
+import Heap
+import Synchronization
+import Testing
+
+@Suite("The collector's thread")
+struct CollectorThreadTests {
+  @Test("a collection that is asked for has been swept when the call returns")
+  func collecting() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      for _ in 0..<1000 { _ = program.makeNode() }
+      fixture.heap.collectAndWait()
+      #expect(fixture.heap.pageHeap.usage.spanCount == 0)
+      #expect(fixture.objects(of: fixture.node).isEmpty)
+    }
+    #expect(fixture.heap.counters.cycles.load(ordering: .relaxed) == 1)
+    #expect(fixture.heap.counters.forcedCycles.load(ordering: .relaxed) == 1)
+  }
+
+  @Test("threads that ask at once, attached or not, are all served, by no more cycles than calls")
+  func manyCallers() throws {
+    let fixture = try HeapFixture()
+    onThreads(6) { number in
+      for _ in 0..<20 {
+        if number % 2 == 0 {
+          fixture.heap.collectAndWait()
+        } else {
+          fixture.attached { program in
+            _ = program.makeNode()
+            program.heap.collectAndWait()
+          }
+        }
+      }
+    }
+    let cycles = fixture.heap.counters.cycles.load(ordering: .relaxed)
+    #expect(cycles >= 20 && cycles <= 120)
+    fixture.heap.collectAndWait()
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("crossing the trigger starts a cycle that nobody waits for")
+  func trigger() throws {
+    let fixture = try HeapFixture {
+      $0.percent = 100
+      $0.minimumHeap = 1 << 20
+    }
+    fixture.attached { program in
+      let list = program.makeList(1...1000)
+      for _ in 0..<200_000 { _ = program.makeNode() }
+      #expect(program.values(of: list) == Array(1...1000))
+    }
+    fixture.heap.collectAndWait()
+    let counters = fixture.heap.counters
+    // One at the least: on a loaded machine the collector's thread may start late.
+    #expect(counters.cycles.load(ordering: .relaxed) >= 2)
+    #expect(counters.forcedCycles.load(ordering: .relaxed) == 1)
+    #expect(fixture.heap.pageHeap.usage.arenaBytes == Geometry.arenaSize)
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("with collection switched off no amount of allocation starts a cycle")
+  func off() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in for _ in 0..<100_000 { _ = program.makeNode() } }
+    #expect(fixture.heap.counters.cycles.load(ordering: .relaxed) == 0)
+  }
+
+  @Test("many requests before the thread wakes are one cycle")
+  func coalescing() throws {
+    let fixture = try HeapFixture()
+    for _ in 0..<1000 { fixture.heap.requestCycle() }
+    fixture.heap.collectAndWait()
+    #expect(fixture.heap.counters.cycles.load(ordering: .relaxed) < 100)
+  }
+
+  @Test("a heap that never collected ends at once, and one that is collecting ends too")
+  func end() throws {
+    for requests in 0..<20 {
+      let fixture = try HeapFixture()
+      for _ in 0..<requests { fixture.heap.requestCycle() }
+    }
+  }
+
+  @Test("heaps beside each other collect at the same time")
+  func severalHeaps() throws {
+    let fixtures = try (0..<3).map { _ in try HeapFixture { $0.checks = true } }
+    onThreads(3) { number in
+      fixtures[number].attached { program in
+        let list = program.makeList(1...200)
+        for _ in 0..<10 {
+          for _ in 0..<300 { _ = program.makeNode() }
+          program.heap.collectAndWait()
+        }
+        require(program.values(of: list) == Array(1...200), "lost")
+      }
+    }
+    for fixture in fixtures {
+      #expect(fixture.heap.counters.cycles.load(ordering: .relaxed) == 10)
+      #expect(fixture.problems.isEmpty)
+    }
+  }
+
+  @Test("a heap that ends while a thread is attached stops the program and says so")
+  func attachedAtEnd() async {
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      let fixture = try HeapFixture()
+      fixture.attached { _ in fixture.heap.shutDown() }
+    }
+    #expect(result.said("leave withMutator first"))
+  }
+}

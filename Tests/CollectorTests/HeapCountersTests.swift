@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Figures: buckets of pauses, and totals that stay exact over collections and leaving threads.
+
+import Collector
+import Heap
+import Synchronization
+import Testing
+
+@Suite("Counters")
+struct HeapCountersTests {
+  @Test("every length has a bucket whose bound is at most an eighth below it")
+  func buckets() {
+    var random = RandomNumbers("buckets")
+    var values = Array(0...5000) + [.max, .max - 1, 1 << 62, (1 << 62) - 1]
+    for _ in 0..<10_000 { values.append(Int(random.next() >> UInt64(1 + random.below(62)))) }
+    for value in values {
+      let index = PauseBuckets.index(of: value)
+      #expect((0..<PauseBuckets.count).contains(index))
+      let bound = PauseBuckets.lowerBound(of: index)
+      #expect(bound <= value && value - bound <= bound / 8)
+      #expect(PauseBuckets.index(of: bound) == index)
+    }
+    #expect(PauseBuckets.index(of: -5) == 0)
+  }
+
+  @Test("bounds ascend, bucket by bucket, up to that of the longest length")
+  func bounds() {
+    let last = PauseBuckets.index(of: .max)
+    let bounds = (0...last).map { PauseBuckets.lowerBound(of: $0) }
+    #expect(zip(bounds, bounds.dropFirst()).allSatisfy { $0 < $1 })
+  }
+
+  @Test("a pause is counted in its bucket, in the total and as the longest if it is")
+  func pauses() {
+    let counters = HeapCounters()
+    for length in [100, 5, 100, 1_000_000] as [UInt64] {
+      counters.recordPause(nanoseconds: length)
+    }
+    #expect(counters.pauses.reduce(0, +) == 4)
+    #expect(counters.pauses[PauseBuckets.index(of: 100)] == 2)
+    #expect(counters.pauseTotal.load(ordering: .relaxed) == 1_000_205)
+    #expect(counters.pauseLongest.load(ordering: .relaxed) == 1_000_000)
+    let other = HeapCounters()
+    other.recordPause(nanoseconds: .max)
+    #expect(other.pauseLongest.load(ordering: .relaxed) == .max)
+  }
+
+  @Test("taken less freed is live, to the byte, whatever was allocated, kept and left behind")
+  func balance() throws {
+    var random = RandomNumbers("balance")
+    let fixture = try HeapFixture { $0.checks = true }
+    for _ in 0..<4 {
+      fixture.attached { program in
+        for round in 0..<300 {
+          let keep = random.below(3) == 0
+          let object: UInt
+          switch random.below(4) {
+          case 0: object = program.makeNode()
+          case 1: object = program.makeLeaf()
+          case 2: object = program.makeArray(count: random.below(200))
+          default: object = program.makeBytes(count: random.below(90_000))
+          }
+          if keep { _ = program.root(object) }
+          if round % 100 == 50 { program.cycle() }
+        }
+        // Leaving with runs that are not used up.
+      }
+      fixture.heap.collectAndWait()
+      let (taken, counters) = (fixture.heap.taken, fixture.heap.counters)
+      let live = counters.liveBytes.load(ordering: .relaxed)
+      let objects = counters.liveObjects.load(ordering: .relaxed)
+      #expect(taken.bytes - counters.freedBytes.load(ordering: .relaxed) == live)
+      #expect(taken.slots - counters.freedObjects.load(ordering: .relaxed) == objects)
+      #expect(objects == fixture.heap.roots.references.count)
+      #expect(fixture.heap.central.shelves().reduce(0) { $0 + $1.objectCount } == objects)
+      #expect(fixture.problems.isEmpty)
+    }
+  }
+}

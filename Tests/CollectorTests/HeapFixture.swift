@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// What the tests of the collector stand on: a heap whose types are made by hand, and threads
+// that allocate and store in it as the inlined code of a program would.
+//
+// A `Program` is an attached thread. Its stack is not scanned unless a test asks for it: then
+// root slots and objects are the only references there are, and what lives is exact. The price
+// is that an address in a local must not be kept over a safepoint (an allocation, a poll).
+//
+// A test can be the collector itself: `Program.collecting` puts the thread into a blocking
+// region, where the steps of a cycle answer for it.
+//
+//   node    40 bytes  0: left   8: right   16: value   24: an ambiguous word   32: unused
+//   leaf    32 bytes  no references
+//   array   a count, then references
+//   bytes   a count, then bytes: no references
+
+import CHeapShims
+import Collector
+import Glibc
+import Heap
+import Synchronization
+import Testing
+
+/// A heap with four types.
+final class HeapFixture: Sendable {
+  let heap: CollectedHeap
+  let node: HeapLayout
+  let leaf: HeapLayout
+  let array: HeapLayout
+  let bytes: HeapLayout
+
+  /// Where a node's fields are.
+  static let left = 0
+  static let right = 8
+  static let value = 16
+  static let ambiguous = 24
+
+  /// A heap that collects only when it is told to, unless `change` says otherwise.
+  init(_ change: (inout CollectorOptions) -> Void = { _ in }) throws {
+    var options = CollectorOptions()
+    options.percent = nil
+    change(&options)
+    heap = try CollectedHeap(options)
+    node = try heap.register(
+      .init(kind: .object, size: 40, alignment: 8, references: [0, 8], ambiguous: [24]),
+      name: "Node")
+    leaf = try heap.register(
+      .init(kind: .object, size: 32, alignment: 8, references: []), name: "Leaf")
+    array = try heap.register(
+      .init(kind: .array, size: 8, alignment: 8, elementsOffset: 8, references: [0]),
+      name: "Array")
+    bytes = try heap.register(
+      .init(kind: .array, size: 1, alignment: 1, elementsOffset: 8, references: []),
+      name: "Bytes")
+  }
+
+  deinit { heap.shutDown() }
+
+  // MARK: - Programs
+
+  /// Runs `body` with the calling thread attached, and its stack out of the game.
+  func attached<Result>(_ body: (Program) throws -> Result) rethrows -> Result {
+    let program = Program(fixture: self, mutator: heap.attach(stackBase: 0))
+    defer { heap.detach(program.mutator) }
+    return try body(program)
+  }
+
+  /// Runs `body` with the calling thread attached, and its frames scanned.
+  func attachedWithStack(_ body: (Program) -> Void) {
+    CollectedHeap.spilling { stackPointer in
+      let program = Program(fixture: self, mutator: heap.attach(stackBase: stackPointer))
+      body(program)
+      heap.detach(program.mutator)
+    }
+  }
+
+  // MARK: - Looking
+
+  /// The shelf of a layout in a class.
+  func shelf(_ layout: HeapLayout, in sizeClass: SizeClass) -> SpanShelf {
+    guard let shelf = try? heap.central.shelf(for: layout, in: sizeClass) else {
+      broken("no memory for a shelf")
+    }
+    return shelf
+  }
+
+  func shelf(_ layout: HeapLayout) -> SpanShelf {
+    shelf(layout, in: SizeClass.of(size: Int(layout.size)) ?? .large)
+  }
+
+  /// Every allocated slot of a layout. After a collection with no run in a cache: every object.
+  func objects(of layout: HeapLayout) -> Set<UInt> {
+    var found = Set<UInt>()
+    heap.forEachSpan { span in
+      guard span.layout == layout else { return }
+      for slot in 0..<span.slotCount where span.isAllocated(slot) {
+        found.insert(span.address(ofSlot: slot))
+      }
+    }
+    return found
+  }
+
+  /// What the root slots reach: a traversal without marks, queues or barriers.
+  func reachable(from more: [UInt] = []) -> Set<UInt> {
+    var found = Set<UInt>()
+    var work = heap.roots.references + more
+    while let object = work.popLast() {
+      guard found.insert(object).inserted,
+        let (span, _) = Marker.lookUp(object, owner: heap.pageHeap.owner)
+      else { continue }
+      heap.forEachReference(of: object, span.layout) { work.append($0) }
+    }
+    return found
+  }
+
+  /// What is wrong with the heap.
+  var problems: [String] {
+    var found: [String] = []
+    heap.checkInvariants { found.append($0) }
+    return found
+  }
+
+  /// The span and slot of an allocated address.
+  func place(of address: UInt) -> (span: HeapSpan, slot: Int)? {
+    Marker.lookUp(address, owner: heap.pageHeap.owner)
+  }
+
+  func isMarked(_ address: UInt) -> Bool {
+    place(of: address).map { $0.span.isMarked($0.slot) } ?? false
+  }
+
+  /// Marks and allocation bits as figures: bytes and objects marked now.
+  var counted: (bytes: Int, objects: Int) {
+    (
+      heap.counters.markedBytes.load(ordering: .relaxed),
+      heap.counters.markedObjects.load(ordering: .relaxed)
+    )
+  }
+}
+
+/// A thread that is attached to a fixture's heap.
+struct Program {
+  let fixture: HeapFixture
+  let mutator: AttachedMutator
+  var heap: CollectedHeap { fixture.heap }
+
+  // MARK: - Allocating
+
+  /// The cache's key of a layout in a class, as the address of a metatype is one.
+  static func key(_ layout: HeapLayout, _ sizeClass: SizeClass) -> UInt {
+    ThreadCache.arrayKey(element: layout.address, sizeClass)
+  }
+
+  /// A slot of a class; nil when there is no memory.
+  func take(_ layout: HeapLayout, in sizeClass: SizeClass) -> UInt? {
+    let key = Self.key(layout, sizeClass)
+    let state = unsafe mutator.state
+    if unsafe state.pointee.cache.find(key) == nil {
+      _ = unsafe state.pointee.cache.add(
+        key, .small, shelf: fixture.shelf(layout, in: sizeClass), slotSize: sizeClass.slotSize)
+    }
+    while true {
+      guard let entry = unsafe state.pointee.cache.find(key) else { return nil }
+      if unsafe entry.pointee.cursor < entry.pointee.limit {
+        defer { unsafe entry.pointee.cursor += entry.pointee.slotSize }
+        return unsafe entry.pointee.cursor
+      }
+      guard heap.refill(mutator, key: key) else { return nil }
+    }
+  }
+
+  func tryNode(value: UInt = 0) -> UInt? {
+    guard let node = take(fixture.node, in: Self.nodeClass) else { return nil }
+    initialize(node, HeapFixture.value, value)
+    return node
+  }
+
+  func makeNode(value: UInt = 0) -> UInt {
+    guard let node = tryNode(value: value) else { broken("no memory for a node") }
+    return node
+  }
+
+  static let nodeClass = SizeClass.of(size: 40) ?? .large
+  static let leafClass = SizeClass.of(size: 32) ?? .large
+
+  func makeLeaf() -> UInt {
+    guard let leaf = take(fixture.leaf, in: Self.leafClass) else { broken("no memory for a leaf") }
+    return leaf
+  }
+
+  /// An array of references or bytes of any length, small or large.
+  func tryArray(_ layout: HeapLayout, count: Int) -> UInt? {
+    guard let size = layout.arraySize(count: count) else { return nil }
+    let sizeClass = SizeClass.of(size: size) ?? .large
+    let place =
+      sizeClass.isLarge
+      ? heap.allocateLarge(mutator, shelf: fixture.shelf(layout, in: .large), size: size)
+      : take(layout, in: sizeClass)
+    guard let place else { return nil }
+    initialize(place, 0, UInt(count))
+    return place
+  }
+
+  func makeArray(count: Int) -> UInt {
+    guard let array = tryArray(fixture.array, count: count) else {
+      broken("no memory for an array")
+    }
+    return array
+  }
+
+  func makeBytes(count: Int) -> UInt {
+    guard let bytes = tryArray(fixture.bytes, count: count) else { broken("no memory for bytes") }
+    return bytes
+  }
+
+  // MARK: - Using
+
+  /// A store into an object that nobody else knows yet.
+  func initialize(_ object: UInt, _ offset: Int, _ word: UInt) {
+    // SAFETY: a slot that the thread has just taken.
+    unsafe UnsafeMutablePointer<Atomic<UInt>>(bitPattern: object + UInt(offset))
+      .unsafelyUnwrapped.pointee.store(word, ordering: .relaxed)
+  }
+
+  /// A reference store, as the inlined code of a program does it.
+  func store(_ new: UInt, into object: UInt, _ offset: Int) {
+    let slot = object + UInt(offset)
+    if heap_barrier_is_up() { WriteBarrier.record(slot: slot, new: new) }
+    // SAFETY: a reference word of an object.
+    unsafe UnsafeMutablePointer<Atomic<UInt>>(bitPattern: slot)
+      .unsafelyUnwrapped.pointee.store(new, ordering: .releasing)
+  }
+
+  func load(_ object: UInt, _ offset: Int) -> UInt { heap_load_word(object + UInt(offset)) }
+
+  func root(_ reference: UInt) -> RootSlot { heap.roots.make(reference, in: heap) }
+  func set(_ slot: RootSlot, _ reference: UInt) { heap.roots.set(slot, to: reference, in: heap) }
+  func drop(_ slot: RootSlot) { heap.roots.drop(slot, in: heap) }
+
+  func poll() { heap.safepoint(mutator) }
+
+  /// References in the barrier buffer.
+  var recorded: Int { unsafe mutator.state.pointee.barrier.count }
+
+  // MARK: - Being the collector
+
+  /// Runs steps of a cycle on this thread, which answers from a blocking region.
+  func collecting(_ steps: () -> Void) { CollectedHeap.blocking(steps) }
+
+  /// Steps 1 to 3: from here on the program runs while the heap is being marked.
+  func beginCycle() {
+    collecting {
+      heap.finishSweeping()
+      heap.beginFigures(forced: true)
+      heap.raiseBarrier()
+      heap.scanStacksAndRoots()
+    }
+  }
+
+  /// Steps 5 to 8, with the verifier.
+  func endCycle() {
+    collecting {
+      heap.terminateMarking()
+      heap.lowerBarrier()
+      heap.verify()
+      heap.advanceGeneration()
+      heap.finishSweeping()
+    }
+  }
+
+  /// A whole cycle on this thread.
+  func cycle() {
+    beginCycle()
+    endCycle()
+  }
+
+  /// A list of nodes, `values` in it, the first one returned; valid until the next safepoint.
+  func makeList(_ values: ClosedRange<UInt>) -> RootSlot {
+    let head = root(0)
+    for value in values.reversed() {
+      let node = makeNode(value: value)
+      initialize(node, HeapFixture.left, head.reference)
+      set(head, node)
+    }
+    return head
+  }
+
+  /// The values of a list.
+  func values(of list: RootSlot) -> [UInt] {
+    var found: [UInt] = []
+    var next = list.reference
+    while next != 0 {
+      found.append(load(next, HeapFixture.value))
+      next = load(next, HeapFixture.left)
+    }
+    return found
+  }
+}
+
+extension HeapSpan {
+  /// Takes the next run, if there is one.
+  func takeRun(atMost limit: Int = .max) -> SlotRange? {
+    guard let run = nextRun(atMost: limit) else { return nil }
+    take(run)
+    return run
+  }
+}
+
+// MARK: - Threads
+
+/// A thread of a test.
+final class TestThread: Sendable {
+  private let id: UInt64
+
+  private final class Start: Sendable {
+    let body: @Sendable () -> Void
+    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+  }
+
+  init(_ body: @escaping @Sendable () -> Void) {
+    var id: UInt64 = 0
+    let context = unsafe Unmanaged.passRetained(Start(body)).toOpaque()
+    let error = unsafe heap_thread_start(
+      &id,
+      { context in
+        guard let context = unsafe context else { return }
+        unsafe Unmanaged<Start>.fromOpaque(context).takeRetainedValue().body()
+      }, context)
+    precondition(error == 0, "a test's thread could not be started")
+    self.id = id
+  }
+
+  func join() { heap_thread_join(id) }
+}
+
+/// Something that one thread does and another waits for.
+final class Event: Sendable {
+  private let word = WaitWord.make()
+
+  deinit { word.destroy() }
+
+  func happen() { word.set(1) }
+  var hasHappened: Bool { word.value == 1 }
+
+  /// Waits until it has happened; false after so many seconds without.
+  @discardableResult
+  func wait(seconds: Double = 20) -> Bool {
+    let end = heap_now() + UInt64(seconds * 1e9)
+    while word.value == 0 {
+      if heap_now() > end { return false }
+      word.wait(while: 0, atMost: 1_000_000)
+    }
+    return true
+  }
+}
+
+/// Runs `body` on so many threads at once, and returns when all have ended.
+func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
+  let threads = (0..<count).map { number in TestThread { body(number) } }
+  for thread in threads { thread.join() }
+}
+
+// MARK: - Random programs
+
+/// A random program's numbers (SplitMix64), from a seed that is printed: set HEAP_TEST_SEED to
+/// repeat a run.
+struct RandomNumbers: RandomNumberGenerator {
+  let seed: UInt64
+  private var state: UInt64
+
+  init(_ name: String) {
+    self.init(
+      seed: unsafe getenv("HEAP_TEST_SEED").flatMap { unsafe UInt64(String(cString: $0)) }
+        ?? .random(in: 0 ... .max))
+    print("\(name): HEAP_TEST_SEED=\(seed)")
+  }
+
+  init(seed: UInt64) {
+    self.seed = seed
+    state = seed
+  }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+    return mixed ^ (mixed >> 31)
+  }
+
+  mutating func below(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }
+}
+
+extension ExitTest.Result? {
+  /// Whether an exit test's process wrote this on its standard error: that it ended is not
+  /// enough, it shall have ended for the right reason.
+  func said(_ words: String) -> Bool {
+    String(decoding: self?.standardErrorContent ?? [], as: UTF8.self).contains(words)
+  }
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// A marker: which bit a reference is, what a word that may be anything is, and scanning.
+
+import Collector
+import Heap
+import Synchronization
+import Testing
+
+@Suite("Markers")
+struct MarkerTests {
+  let fixture: HeapFixture
+
+  init() throws { fixture = try HeapFixture() }
+
+  private func marking(_ body: (inout Marker) -> Void) {
+    var marker = Marker(heap: fixture.heap)
+    body(&marker)
+    marker.settle(fixture.heap)
+    marker.destroy()
+  }
+
+  /// Every marked slot of the heap.
+  private var marked: Set<UInt> {
+    var found = Set<UInt>()
+    fixture.heap.forEachSpan { span in
+      for slot in 0..<span.slotCount where span.isMarked(slot) {
+        found.insert(span.address(ofSlot: slot))
+      }
+    }
+    return found
+  }
+
+  @Test("marking sets the bits of exactly the objects referred to, and counts each once")
+  func exactBits() {
+    var random = RandomNumbers("exactBits")
+    fixture.attached { program in
+      var all: [(address: UInt, bytes: Int)] = []
+      for _ in 0..<3000 {
+        switch random.below(4) {
+        case 0: all.append((program.makeNode(), 48))
+        case 1: all.append((program.makeLeaf(), 32))
+        default:
+          let array = program.makeArray(count: random.below(400))
+          all.append((array, Int(fixture.place(of: array)?.span.slotSize ?? 0)))
+        }
+      }
+      let chosen = all.filter { _ in Bool.random(using: &random) }
+      marking { marker in
+        for _ in 0..<2 {
+          for object in chosen.shuffled(using: &random) { marker.mark(object.address) }
+        }
+      }
+      #expect(marked == Set(chosen.map(\.address)))
+      #expect(fixture.counted.objects == chosen.count)
+      #expect(fixture.counted.bytes == chosen.reduce(0) { $0 + $1.bytes })
+    }
+  }
+
+  @Test("an object in a span that crosses into the next arena is found and marked")
+  func crossingArenas() throws {
+    fixture.attached { program in
+      let sizeClass = SizeClass(65)  // Ten pages: some span crosses.
+      #expect(sizeClass.spanPages == 10)
+      var objects: [UInt] = []
+      var crossing: HeapSpan?
+      for _ in 0..<(3 * 900) {
+        guard let object = program.take(fixture.bytes, in: sizeClass) else { break }
+        objects.append(object)
+        guard let span = fixture.place(of: object)?.span else { continue }
+        if span.firstPage.arena != (span.firstPage + 9).arena { crossing = span }
+      }
+      guard let crossing else { return #expect(Bool(false), "no span crosses an arena's border") }
+      let mine = objects.filter { fixture.place(of: $0)?.span == crossing }
+      #expect(mine.count == 3)
+      marking { marker in
+        marker.mark(mine[2])
+        marker.markConservatively(mine[1] + sizeClass.slotSizeWord - 1)
+      }
+      #expect(marked == [mine[1], mine[2]])
+    }
+  }
+
+  @Test("a word is an allocated slot's if it lies anywhere inside, and nothing else is")
+  func lookingUp() throws {
+    let other = try HeapFixture()
+    fixture.attached { program in
+      let node = program.makeNode()
+      let owner = fixture.heap.pageHeap.owner
+      guard let (span, slot) = Marker.lookUp(node, owner: owner) else {
+        return #expect(Bool(false), "a node is not found")
+      }
+      #expect(span.layout == fixture.node && span.address(ofSlot: slot) == node)
+      for offset in 0..<48 as Range<UInt> {
+        #expect(Marker.lookUp(node + offset, owner: owner)?.1 == slot)
+      }
+      // Slots of the run count as allocated; those of a span without a run do not.
+      let shelf = fixture.shelf(fixture.leaf)
+      guard
+        let fresh = fixture.heap.pageHeap.makeSpan(for: shelf, pageCount: 1, generation: 2)
+      else { return #expect(Bool(false), "no span") }
+      #expect(Marker.lookUp(fresh.base, owner: owner) == nil)
+      _ = fresh.takeRun(atMost: 1)
+      #expect(Marker.lookUp(fresh.base + 31, owner: owner) != nil)
+      #expect(Marker.lookUp(fresh.base + 32, owner: owner) == nil)
+      _ = fresh.sweep(to: 2)
+      fixture.heap.pageHeap.freeSpan(fresh)
+      #expect(Marker.lookUp(fresh.base, owner: owner) == nil, "a free page")
+      // Behind the last slot: 170 of 48 bytes leave 32.
+      #expect(Marker.lookUp(span.base + 170 * 48, owner: owner) == nil)
+      for word in [0, 1, node | 1 << 63, UInt.max, 1 << 48, node - 1 << 26] {
+        #expect(Marker.lookUp(word, owner: owner) == nil)
+      }
+      other.attached { stranger in
+        let theirs = stranger.makeNode()
+        #expect(Marker.lookUp(theirs, owner: owner) == nil, "another heap's object")
+        marking { $0.markConservatively(theirs) }
+        #expect(!other.isMarked(theirs))
+      }
+    }
+  }
+
+  @Test("scanning reaches what nodes, arrays and ambiguous words refer to, to the last element")
+  func scanning() {
+    fixture.attached { program in
+      let (root, array) = (program.makeNode(), program.makeArray(count: 100))
+      let (left, right) = (program.makeNode(), program.makeNode())
+      let (inside, leaf, last) = (program.makeNode(), program.makeLeaf(), program.makeNode())
+      let unreachable = program.makeNode()
+      program.initialize(root, HeapFixture.left, left)
+      program.initialize(root, HeapFixture.right, array)
+      program.initialize(root, HeapFixture.value, unreachable)
+      program.initialize(root, HeapFixture.ambiguous, inside + 17)
+      program.initialize(left, HeapFixture.right, right)
+      program.initialize(array, 8, leaf)
+      program.initialize(array, 8 + 99 * 8, last)
+      marking { marker in
+        marker.mark(root)
+        while marker.scanNext() {}
+      }
+      #expect(marked == [root, array, left, right, inside, leaf, last])
+      #expect(fixture.heap.queue.isEmpty)
+    }
+  }
+
+  @Test("a black object is not scanned: what is behind it stays white")
+  func black() {
+    fixture.attached { program in
+      let (black, white) = (program.makeNode(), program.makeNode())
+      program.initialize(black, HeapFixture.left, white)
+      guard let (span, slot) = fixture.place(of: black) else { return }
+      _ = unsafe span.scanned[slot >> 6].bitwiseOr(HeapSpan.bit(slot), ordering: .relaxed)
+      marking { marker in
+        marker.mark(black)
+        while marker.scanNext() {}
+      }
+      #expect(marked == [black])
+    }
+  }
+
+  @Test("a large array is scanned whole, by markers that share its pieces")
+  func largeArray() {
+    fixture.attached { program in
+      let count = 100_000  // 800 KB: seven pieces.
+      let array = program.makeArray(count: count)
+      var nodes: [UInt] = []
+      for i in stride(from: 0, to: count, by: 97) {
+        let node = program.makeNode()
+        program.initialize(array, 8 + 8 * i, node)
+        nodes.append(node)
+      }
+      program.initialize(array, 8 + 8 * (count - 1), program.makeNode())
+      var first = Marker(heap: program.heap)
+      var second = Marker(heap: program.heap)
+      first.mark(array)
+      var turns = 0
+      var isBusy = true
+      while isBusy {
+        let one = first.scanNext()
+        first.settle(program.heap)
+        let two = second.scanNext()
+        second.settle(program.heap)
+        isBusy = one || two
+        turns += 1
+      }
+      first.destroy()
+      second.destroy()
+      #expect(turns >= 4)
+      #expect(nodes.allSatisfy { fixture.isMarked($0) })
+      #expect(fixture.counted.objects == nodes.count + 2)
+    }
+  }
+
+  @Test("a marker shares its surplus, and settling leaves it with nothing")
+  func sharing() {
+    fixture.attached { program in
+      // More spans than two shares, each with a grey object.
+      let list = program.root(0)
+      for _ in 0..<100 {
+        guard
+          let span = fixture.heap.pageHeap.makeSpan(
+            for: fixture.shelf(fixture.node), pageCount: 1, generation: 2)
+        else { return }
+        _ = span.takeRun(atMost: 1)
+        program.initialize(span.base, HeapFixture.left, list.reference)
+        program.set(list, span.base)
+        fixture.shelf(fixture.node).put(span)
+      }
+      marking { marker in
+        var next = list.reference
+        while next != 0 {
+          marker.mark(next)
+          next = program.load(next, HeapFixture.left)
+        }
+        marker.emptyRing()
+        let all = marker.local.count
+        #expect(all == 100 && fixture.heap.queue.isEmpty)
+        let hasScanned = marker.scanNext()
+        let kept = marker.local.count
+        #expect(hasScanned && kept == 32 && !fixture.heap.queue.isEmpty)
+        marker.settle(fixture.heap)
+        let (left, unsettled) = (marker.local.count, marker.markedObjects)
+        #expect(left == 0 && unsettled == 0)
+        while marker.scanNext() {}
+      }
+      #expect(fixture.counted.objects == 100)
+    }
+  }
+}
+
+extension SizeClass {
+  fileprivate var slotSizeWord: UInt { UInt(slotSize) }
+}

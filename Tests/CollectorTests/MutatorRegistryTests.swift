@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Who is attached: entering and leaving heaps, nested and in the midst of a cycle.
+
+import Collector
+import Heap
+import Synchronization
+import Testing
+
+@Suite("Attaching")
+struct MutatorRegistryTests {
+  @Test("the innermost mutator is the current one, and each heap finds its own")
+  func nesting() throws {
+    let (a, b) = try (HeapFixture(), HeapFixture())
+    #expect(AttachedMutator.current == nil && a.heap.attachedMutator == nil)
+    a.attached { outer in
+      #expect(AttachedMutator.current == outer.mutator)
+      #expect(b.heap.attachedMutator == nil)
+      b.attached { inner in
+        #expect(AttachedMutator.current == inner.mutator)
+        #expect(a.heap.attachedMutator == outer.mutator)
+        #expect(b.heap.attachedMutator == inner.mutator)
+        #expect(inner.mutator.enclosing == outer.mutator && outer.mutator.enclosing == nil)
+        #expect(inner.mutator.belongs(to: b.heap) && !inner.mutator.belongs(to: a.heap))
+      }
+      #expect(AttachedMutator.current == outer.mutator)
+      #expect(a.heap.mutatorCount == 1 && b.heap.mutatorCount == 0)
+    }
+    #expect(AttachedMutator.current == nil)
+  }
+
+  @Test("being attached is the thread's own")
+  func perThread() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { _ in
+      TestThread {
+        require(AttachedMutator.current == nil, "another thread's mutator is seen")
+        fixture.attached { _ in require(fixture.heap.mutatorCount == 2, "two are attached") }
+      }.join()
+      #expect(fixture.heap.mutatorCount == 1)
+    }
+  }
+
+  @Test("leaving heaps in another order than the reverse one stops the program")
+  func wrongOrder() async {
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      let (a, b) = try (HeapFixture(), HeapFixture())
+      let outer = a.heap.attach(stackBase: 0)
+      _ = b.heap.attach(stackBase: 0)
+      a.heap.detach(outer)
+    }
+    #expect(result.said("in the reverse order"))
+  }
+
+  @Test("a thread that leaves hands its spans back, and the next one goes on in them")
+  func handingOn() throws {
+    let fixture = try HeapFixture()
+    let shelf = fixture.shelf(fixture.node)
+    let first = fixture.attached { $0.makeNode() }
+    #expect(shelf.count(of: 2) == (partial: 1, full: 0) && shelf.objectCount == 1)
+    let second = fixture.attached { $0.makeNode() }
+    #expect(second == first + 48)
+    #expect(shelf.spanCount == 1)
+    #expect(fixture.heap.taken.slots == 2 && fixture.heap.taken.bytes == 96)
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("a thread that attaches while the heap marks allocates black, before the scan white")
+  func attachingDuringCycle() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      program.collecting {
+        fixture.heap.beginFigures(forced: true)
+        fixture.heap.raiseBarrier()
+        TestThread {
+          fixture.attached { other in
+            require(!fixture.isMarked(other.makeNode()), "black too early")
+          }
+        }.join()
+        fixture.heap.scanStacksAndRoots()
+        TestThread {
+          fixture.attached { other in
+            let node = other.makeNode()
+            require(fixture.isMarked(node), "white while the heap marks")
+            _ = other.root(node)
+          }
+        }.join()
+      }
+      program.endCycle()
+      #expect(fixture.heap.roots.references.allSatisfy { fixture.place(of: $0) != nil })
+    }
+    #expect(fixture.problems.isEmpty)
+    fixture.heap.collectAndWait()
+    #expect(fixture.objects(of: fixture.node) == Set(fixture.heap.roots.references))
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("a thread that leaves while the heap marks leaves its unused slots to the sweep")
+  func leavingDuringCycle() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      program.beginCycle()
+      program.collecting {
+        TestThread { fixture.attached { other in _ = other.root(other.makeNode()) } }.join()
+      }
+      #expect(fixture.shelf(fixture.node).count(of: 2).full == 1)
+      program.endCycle()
+      program.cycle()
+    }
+    #expect(fixture.objects(of: fixture.node) == Set(fixture.heap.roots.references))
+    #expect(fixture.heap.counters.liveObjects.load(ordering: .relaxed) == 1)
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("what a leaving thread's stores have recorded is marked")
+  func leavingWithRecords() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      let holder = program.root(program.makeNode())
+      program.store(program.makeNode(value: 8), into: holder.reference, HeapFixture.left)
+      let target = program.load(holder.reference, HeapFixture.left)
+      program.collecting {
+        fixture.heap.beginFigures(forced: true)
+        fixture.heap.raiseBarrier()
+        TestThread {
+          fixture.attached { other in other.store(0, into: holder.reference, HeapFixture.left) }
+        }.join()
+      }
+      #expect(fixture.isMarked(target))
+      program.collecting { fixture.heap.scanStacksAndRoots() }
+      program.endCycle()
+    }
+  }
+}

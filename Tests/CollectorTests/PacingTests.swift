@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// When a cycle starts: figures in, decisions out.
+//
+// A table of scenarios with the goal worked out by hand, then every combination of extremes,
+// for which only this is asked: no trap, and an order that makes sense.
+
+import Collector
+import Heap
+import Synchronization
+import Testing
+
+@Suite("Pacing")
+struct PacingTests {
+  struct Scenario: Sendable, CustomTestStringConvertible {
+    var name: String
+    var percent: Int?
+    var limit: Int?
+    var minimum = 4 << 20
+    var live: Int
+    var roots = 0
+    var overhead = 0
+    var goal: Int
+    var testDescription: String { name }
+  }
+
+  static let scenarios = [
+    Scenario(name: "an empty heap has the minimum", percent: 100, live: 0, goal: 4 << 20),
+    Scenario(name: "half the percentage, half the minimum", percent: 50, live: 0, goal: 2 << 20),
+    Scenario(name: "ten times the percentage", percent: 1000, live: 0, goal: 40 << 20),
+    Scenario(name: "the default doubles", percent: 100, live: 100 << 20, goal: 200 << 20),
+    Scenario(name: "200 % triples", percent: 200, live: 100 << 20, goal: 300 << 20),
+    Scenario(name: "1 %", percent: 1, live: 100_000_000, goal: 101_000_000),
+    Scenario(
+      name: "roots and stacks count into the growth, not the base", percent: 100,
+      live: 100 << 20, roots: 10 << 20, goal: 210 << 20),
+    Scenario(name: "just under the minimum", percent: 100, live: (2 << 20) - 1, goal: 4 << 20),
+    Scenario(name: "just over it", percent: 100, live: (2 << 20) + 1, goal: (4 << 20) + 2),
+    Scenario(name: "another minimum", percent: 100, minimum: 64 << 20, live: 1, goal: 64 << 20),
+    Scenario(name: "0 % collects all the time", percent: 0, live: 5 << 20, goal: 5 << 20),
+    Scenario(name: "off", percent: nil, live: 1 << 40, goal: .max),
+    Scenario(
+      name: "off with a limit: the limit, less what is not objects", percent: nil,
+      limit: 100 << 20, live: 10 << 20, overhead: 4 << 20, goal: 96 << 20),
+    Scenario(
+      name: "a limit that is far does nothing", percent: 100, limit: 1 << 40, live: 100 << 20,
+      goal: 200 << 20),
+    Scenario(
+      name: "a limit that is near lowers the goal", percent: 100, limit: 150 << 20,
+      live: 100 << 20, goal: 150 << 20),
+    Scenario(
+      name: "a limit below what is live cannot be kept", percent: 100, limit: 50 << 20,
+      live: 100 << 20, goal: 100 << 20),
+    Scenario(name: "a limit of 0", percent: 100, limit: 0, live: 7, goal: 7),
+    Scenario(
+      name: "an overhead beyond the limit", percent: 100, limit: 1 << 20, live: 0,
+      overhead: 2 << 20, goal: 0),
+    Scenario(name: "Int.max percent", percent: .max, live: 1 << 20, goal: .max),
+    Scenario(name: "live near Int.max", percent: 100, live: .max - 5, goal: .max),
+    Scenario(name: "16 TiB", percent: 100, live: 1 << 44, goal: 1 << 45),
+    Scenario(name: "16 TiB at 300 %", percent: 300, live: 1 << 44, goal: 1 << 46),
+    Scenario(name: "a minimum of Int.max", percent: 100, minimum: .max, live: 5, goal: .max),
+  ]
+
+  @Test("the goal is the formula's", arguments: scenarios)
+  func goal(of scenario: Scenario) {
+    let pacing = Pacing(
+      percent: scenario.percent, memoryLimit: scenario.limit, minimumHeap: scenario.minimum)
+    let decision = pacing.decide(
+      .init(live: scenario.live, roots: scenario.roots, overhead: scenario.overhead))
+    #expect(decision.goal == scenario.goal)
+    check(decision, live: scenario.live)
+  }
+
+  private func check(_ decision: Pacing.Decision, live: Int) {
+    #expect(decision.goal >= 0 && decision.trigger >= 0)
+    #expect(decision.trigger <= decision.goal)
+    #expect(decision.assistRatio >= 0 && decision.assistRatio <= 16 << 10)
+    if decision.goal < .max && decision.goal >= max(live, 0) {
+      #expect(decision.trigger >= max(live, 0), "not before what is live has been allocated again")
+    }
+    if decision.goal == .max { #expect(decision.trigger == .max && decision.assistRatio == 0) }
+  }
+
+  @Test("no combination of extremes traps or makes nonsense")
+  func extremes() {
+    let figures: [Int] = [.min, .min + 1, -1, 0, 1, 99, 4 << 20, 1 << 44, 1 << 62, .max - 1, .max]
+    let rules: [Int?] = figures.map { $0 } + [nil]
+    for percent in rules {
+      for limit in rules {
+        for minimum in [.min, -1, 0, 4 << 20, .max] {
+          let pacing = Pacing(percent: percent, memoryLimit: limit, minimumHeap: minimum)
+          for live in figures {
+            for other in [.min, -1, 0, 1 << 20, .max] {
+              check(
+                pacing.decide(.init(live: live, roots: other, overhead: other)), live: live)
+            }
+          }
+        }
+      }
+    }
+  }
+
+  @Test("a cycle starts on the way from live to goal, and an assist is enough for the rest")
+  func triggerAndAssist() {
+    let pacing = Pacing(percent: 100, memoryLimit: nil, minimumHeap: 4 << 20)
+    for live in [8 << 20, 100 << 20, 1 << 34] {
+      let decision = pacing.decide(.init(live: live))
+      #expect(decision.trigger > live && decision.trigger < decision.goal)
+      // Allocating from the trigger to the goal pays for marking all that is live, to the
+      // rounding of the ratio.
+      let paid = Double(decision.goal - decision.trigger) * Double(decision.assistRatio) / 1024
+      #expect(abs(paid - Double(live)) < Double(live) / 1000)
+    }
+  }
+
+  @Test("more live bytes never start a cycle earlier")
+  func monotone() {
+    let pacing = Pacing(percent: 100, memoryLimit: nil, minimumHeap: 4 << 20)
+    let triggers = stride(from: 0, to: 64 << 20, by: 333_333).map {
+      pacing.decide(.init(live: $0)).trigger
+    }
+    #expect(triggers == triggers.sorted())
+  }
+
+  @Test("sums and shares saturate at the bounds and are exact before them")
+  func arithmetic() {
+    #expect(5.saturatingAdd(-7) == -2)
+    #expect(Int.max.saturatingAdd(1) == .max)
+    #expect(Int.min.saturatingAdd(-1) == .min)
+    #expect(Int.max.scaled(by: 100, over: 100) == .max)
+    #expect((Int.max - 99).scaled(by: 1, over: 1) == .max - 99)
+    #expect(Int.max.scaled(by: .max, over: 100) == .max)
+    #expect((1 << 60).scaled(by: 50, over: 100) == 1 << 59)
+    #expect(7.scaled(by: 33, over: 100) == 2)
+    #expect(0.scaled(by: .max, over: 100) == 0)
+  }
+
+  @Test("a heap applies new rules at once, and starts a cycle that is overdue")
+  func updating() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      for _ in 0..<3000 { _ = program.makeArray(count: 200) }  // About 5 MB.
+      #expect(program.heap.counters.cycles.load(ordering: .relaxed) == 0)
+      program.heap.updatePacing { $0.percent = 1 }
+      #expect(program.heap.currentPacing.percent == 1)
+      while program.heap.counters.cycles.load(ordering: .relaxed) == 0 { program.poll() }
+    }
+    #expect(fixture.heap.counters.forcedCycles.load(ordering: .relaxed) == 0)
+  }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Sweeping: where a span goes, what is counted, and the pattern of checked mode.
+
+import Collector
+import Heap
+import Synchronization
+import Testing
+
+@Suite("Sweeping")
+struct SweeperTests {
+  @Test("an empty span goes to the page heap, and its page serves another class")
+  func emptySpan() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      let node = program.makeNode()
+      program.initialize(node, HeapFixture.value, .max)
+      program.cycle()
+      #expect(fixture.heap.pageHeap.usage.spanCount == 0)
+      #expect(fixture.shelf(fixture.node).spanCount == 0)
+      let bytes = program.makeArray(count: 100)
+      #expect(PageIndex(holding: bytes) == PageIndex(holding: node), "another class has the page")
+      #expect((1...100).allSatisfy { program.load(bytes, 8 * $0) == 0 }, "and finds it zeroed")
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("a span with free slots goes to its shelf's partial list, a full one to the full list")
+  func lists() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      for i in 0..<340 {
+        let node = program.makeNode()
+        if i < 170 || i == 200 { _ = program.root(node) }
+      }
+      program.cycle()
+      let shelf = fixture.shelf(fixture.node)
+      #expect(shelf.count(of: program.heap.generation) == (partial: 1, full: 1))
+      #expect(shelf.objectCount == 171 && shelf.spanCount == 2)
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("what was freed is counted to the byte")
+  func counting() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      for i in 0..<1000 {
+        let node = program.makeNode()
+        if i % 4 == 0 { _ = program.root(node) }
+      }
+      _ = program.makeBytes(count: 100_000)
+      program.cycle()
+      let counters = fixture.heap.counters
+      #expect(counters.freedObjects.load(ordering: .relaxed) == 751)
+      #expect(counters.freedBytes.load(ordering: .relaxed) == 750 * 48 + 13 * 8192)
+      #expect(counters.liveObjects.load(ordering: .relaxed) == 250)
+      #expect(counters.liveBytes.load(ordering: .relaxed) == 250 * 48)
+      program.cycle()
+      #expect(counters.freedObjects.load(ordering: .relaxed) == 751, "nothing dies twice")
+    }
+  }
+
+  @Test("in checked mode dead slots are filled, and live ones are not touched")
+  func pattern() throws {
+    let fixture = try HeapFixture { $0.checks = true }
+    fixture.attached { program in
+      var nodes: [UInt] = []
+      for i in 0..<170 {
+        let node = program.makeNode(value: UInt(i))
+        nodes.append(node)
+        if i % 5 == 0 { _ = program.root(node) }
+      }
+      let large = program.root(program.makeBytes(count: 50_000))
+      let address = large.reference
+      program.drop(large)
+      program.cycle()
+      let pattern = UInt(CollectedHeap.freedPattern) &* 0x0101_0101_0101_0101
+      for (i, node) in nodes.enumerated() {
+        if i % 5 == 0 {
+          #expect(program.load(node, HeapFixture.value) == UInt(i))
+          #expect(program.load(node, HeapFixture.left) == 0)
+        } else {
+          #expect(stride(from: 0, to: 48, by: 8).allSatisfy { program.load(node, $0) == pattern })
+        }
+      }
+      #expect(program.load(address, 49_000) == pattern)
+      // What is allocated next is zero again.
+      for _ in 0..<100 {
+        let node = program.take(fixture.node, in: Program.nodeClass) ?? 0
+        #expect(stride(from: 0, to: 48, by: 8).allSatisfy { program.load(node, $0) == 0 })
+      }
+    }
+  }
+
+  @Test("before all threads have handed their spans back, nobody sweeps")
+  func notYet() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      for _ in 0..<200 { _ = program.makeNode() }
+      program.cycle()
+      // As between posting the last handshake and its last answer.
+      let generation = program.heap.generation
+      unsafe fixture.heap.words.pointee.sweepableGeneration.store(
+        generation &- 1, ordering: .relaxed)
+      let shelf = fixture.shelf(fixture.leaf)
+      guard
+        let span = fixture.heap.pageHeap.makeSpan(
+          for: shelf, pageCount: 1, generation: generation &- 1)
+      else { return }
+      _ = span.takeRun(atMost: 3)
+      shelf.put(span)
+      #expect(fixture.heap.sweepForSlots(shelf, generation: generation) == nil)
+      fixture.heap.sweepAll()
+      #expect(shelf.count(of: generation &- 1).partial == 1)
+      unsafe fixture.heap.words.pointee.sweepableGeneration.store(generation, ordering: .relaxed)
+      fixture.heap.sweepAll()
+      #expect(shelf.count(of: generation &- 1).partial == 0)
+      #expect(unsafe fixture.heap.words.pointee.activeSweepers.load(ordering: .relaxed) == 0)
+    }
+  }
+
+  @Test("threads that sweep for slots while the collector sweeps hand no slot out twice")
+  func contention() throws {
+    let fixture = try HeapFixture { $0.checks = true }
+    let isDone = Event()
+    let collector = TestThread { while !isDone.hasHappened { fixture.heap.collectAndWait() } }
+    onThreads(2) { number in
+      fixture.attached { program in
+        // A ring of live nodes, the rest garbage: every span has holes.
+        var ring = (0..<64).map { _ in program.root(0) }
+        for i in 0..<30_000 {
+          let value = UInt(number) << 32 | UInt(i)
+          let node = program.makeNode(value: value)
+          require(program.load(node, HeapFixture.left) == 0, "a new node is not zero")
+          program.initialize(node, HeapFixture.left, node)
+          let slot = ring[i % 64]
+          if slot.reference != 0 {
+            let old = program.load(slot.reference, HeapFixture.value)
+            require(old == value - 64, "a live node was overwritten")
+          }
+          program.set(slot, node)
+        }
+        for slot in ring { program.drop(slot) }
+        ring = []
+      }
+    }
+    isDone.happen()
+    collector.join()
+    fixture.heap.collectAndWait()
+    #expect(fixture.problems.isEmpty)
+    #expect(fixture.heap.pageHeap.usage.spanCount == 0)
+  }
+}

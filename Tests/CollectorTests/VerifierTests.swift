@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// The verifier and checkInvariants, themselves under test: what is broken on purpose is found.
+
+import Collector
+import Heap
+import Synchronization
+import Testing
+
+@Suite("Verifier")
+struct VerifierTests {
+  /// Runs a cycle up to the end of marking, does harm, and verifies.
+  private static func verify(after harm: (Program, RootSlot) -> Void) throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      let list = program.makeList(1...10)
+      let unreachable = program.root(program.makeNode(value: 99))
+      program.store(unreachable.reference, into: unreachable.reference, HeapFixture.right)
+      let harmed = unreachable.reference
+      program.drop(unreachable)
+      program.beginCycle()
+      program.collecting {
+        fixture.heap.terminateMarking()
+        fixture.heap.lowerBarrier()
+      }
+      harm(program, list)
+      program.initialize(harmed, HeapFixture.value, 100)
+      program.collecting { fixture.heap.verify() }
+    }
+    withExtendedLifetime(fixture) {}
+  }
+
+  private static func bit(
+    of object: UInt, in fixture: HeapFixture, isSet: Bool
+  ) {
+    guard let (span, slot) = fixture.place(of: object) else { broken("no such object") }
+    let bit = HeapSpan.bit(slot)
+    if isSet {
+      _ = unsafe span.marks[slot >> 6].bitwiseOr(bit, ordering: .relaxed)
+    } else {
+      _ = unsafe span.marks[slot >> 6].bitwiseAnd(~bit, ordering: .relaxed)
+    }
+  }
+
+  @Test("a heap that is right passes")
+  func right() async {
+    await #expect(processExitsWith: .success) { try Self.verify { _, _ in } }
+  }
+
+  @Test("a mark that is missing on a reachable object is found")
+  func missingMark() async {
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      try Self.verify { program, list in
+        let second = program.load(list.reference, HeapFixture.left)
+        Self.bit(of: second, in: program.fixture, isSet: false)
+      }
+    }
+    #expect(result.said("marking is wrong"))
+    #expect(result.said("that is not marked"))
+    #expect(result.said("objects are marked, counted were"))
+  }
+
+  @Test("a mark that is missing on a root is found")
+  func missingRoot() async {
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      try Self.verify { program, list in
+        Self.bit(of: list.reference, in: program.fixture, isSet: false)
+      }
+    }
+    #expect(result.said("a root refers to a Node at"))
+  }
+
+  @Test("a reference to something that is no object is found")
+  func strayReference() async {
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      try Self.verify { program, list in
+        program.initialize(list.reference, HeapFixture.right, 0x7777_0000)
+      }
+    }
+    #expect(result.said("refers to 0x77770000, which is not allocated"))
+  }
+
+  @Test("a reference that came without a barrier is found")
+  func lostReference() async {
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      try Self.verify { program, list in
+        // White: dropped before the cycle began.
+        for object in program.fixture.objects(of: program.fixture.node)
+        where program.load(object, HeapFixture.value) == 99 {
+          program.initialize(list.reference, HeapFixture.right, object)
+        }
+      }
+    }
+    #expect(result.said("that is not marked"))
+  }
+
+  @Test("a mark on a free slot is found")
+  func markedFreeSlot() async {
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      try Self.verify { program, _ in
+        let shelf = program.fixture.shelf(program.fixture.leaf)
+        guard let span = program.heap.pageHeap.makeSpan(for: shelf, pageCount: 1, generation: 2)
+        else { return }
+        _ = unsafe span.marks[0].bitwiseOr(2, ordering: .relaxed)
+        shelf.put(span)
+      }
+    }
+    #expect(result.said("a free slot is marked"))
+  }
+
+  @Test("figures that are off by one are found", arguments: [true, false])
+  func wrongCount(isBytes: Bool) async {
+    let result = await #expect(
+      processExitsWith: .failure, observing: [\.standardErrorContent]
+    ) { [isBytes] in
+      try Self.verify { program, _ in
+        let counters = program.heap.counters
+        if isBytes { counters.markedBytes.add(1, ordering: .relaxed) }
+        if !isBytes { counters.markedObjects.subtract(1, ordering: .relaxed) }
+      }
+    }
+    #expect(
+      result.said(isBytes ? "bytes are marked, counted were" : "objects are marked, counted were"))
+    #expect(!result.said(isBytes ? "objects are marked" : "bytes are marked"), "only the wrong one")
+  }
+
+  @Test(
+    "floating garbage with live marks passes: the verifier asks for too few marks, not too many")
+  func floatingGarbage() async {
+    await #expect(processExitsWith: .success) {
+      let fixture = try HeapFixture()
+      fixture.attached { program in
+        let list = program.makeList(1...100)
+        program.beginCycle()
+        program.set(list, 0)
+        program.endCycle()
+      }
+      withExtendedLifetime(fixture) {}
+    }
+  }
+
+  @Test("graphs with cycles and shared parts are verified, each object once")
+  func cycles() async {
+    await #expect(processExitsWith: .success) {
+      let isDone = Event()
+      let guardian = TestThread { if !isDone.wait(seconds: 8) { broken("verifying hangs") } }
+      let fixture = try HeapFixture()
+      fixture.attached { program in
+        let list = program.makeList(1...2000)
+        program.store(list.reference, into: list.reference, HeapFixture.right)
+        var node = list.reference
+        while node != 0 {
+          // Two ways to every next one: 2^2000 paths.
+          program.store(program.load(node, HeapFixture.left), into: node, HeapFixture.right)
+          node = program.load(node, HeapFixture.left)
+        }
+        let other = program.root(program.makeNode())
+        program.store(other.reference, into: other.reference, HeapFixture.right)
+        program.cycle()
+      }
+      isDone.happen()
+      guardian.join()
+      withExtendedLifetime(fixture) {}
+    }
+  }
+
+  @Test("checkInvariants sees a span that is on no shelf and in no cache, and a wrong count")
+  func invariants() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      _ = program.makeNode()
+      #expect(fixture.problems.isEmpty)
+      let shelf = fixture.shelf(fixture.leaf)
+      let lost = fixture.heap.pageHeap.makeSpan(for: shelf, pageCount: 1, generation: 2)
+      #expect(fixture.problems.count == 1)
+      #expect(fixture.problems.first?.contains("2") == true)
+      if let lost { shelf.put(lost) }
+      #expect(fixture.problems.isEmpty)
+      lost?.allocatedCount = 3
+      #expect(fixture.problems.contains { $0.contains("the span counts 3") })
+      lost?.allocatedCount = 0
+      let node = program.makeNode()
+      guard let (span, slot) = fixture.place(of: node) else { return }
+      program.initialize(span.address(ofSlot: slot + 5), 0, 1)
+      #expect(fixture.problems.contains { $0.contains("not zero") })
+      program.initialize(span.address(ofSlot: slot + 5), 0, 0)
+    }
+  }
+
+  @Test("running, blocked and busy threads are parked, and go on unharmed")
+  func parking() throws {
+    let fixture = try HeapFixture { $0.checks = true }
+    let (isBlocked, mayGo, isDone) = (Event(), Event(), Event())
+    let blocked = TestThread {
+      fixture.attached { program in
+        let list = program.makeList(1...50)
+        program.collecting {
+          isBlocked.happen()
+          mayGo.wait()
+        }
+        require(program.values(of: list) == Array(1...50), "lost while blocked")
+      }
+    }
+    let busy = TestThread {
+      fixture.attached { program in
+        let list = program.makeList(1...50)
+        while !isDone.hasHappened { _ = program.makeNode() }
+        require(program.values(of: list) == Array(1...50), "lost while busy")
+      }
+    }
+    isBlocked.wait()
+    for _ in 0..<20 { fixture.heap.collectAndWait() }
+    mayGo.happen()
+    isDone.happen()
+    blocked.join()
+    busy.join()
+    #expect(fixture.heap.counters.cycles.load(ordering: .relaxed) == 20)
+  }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// An arena's side tables, and the index that finds them.
+//
+// The index is the process's and other tests run beside these, so the arenas here are made up
+// of addresses that no heap takes: publishing one touches its tables, never the arena.
+
+import Heap
+import Synchronization
+import Testing
+
+@Suite("Arena tables")
+struct ArenaTablesTests {
+  /// Addresses of made-up arenas, each given out once.
+  private static let next = Atomic<UInt>(0x0800_0000_0000)
+
+  private func someArena() -> UInt {
+    Self.next.add(UInt(Geometry.arenaSize), ordering: .relaxed).oldValue
+  }
+
+  @Test("the tables lie one behind the other without overlapping, and fit")
+  func layout() {
+    typealias Layout = ArenaTables.Layout
+    let pages = UInt(Geometry.pagesPerArena)
+    #expect(Layout.entries + pages * 8 <= Layout.marks)
+    #expect(Layout.marks + pages * Layout.bitsStride <= Layout.scanned)
+    #expect(Layout.scanned + pages * Layout.bitsStride <= Layout.allocated)
+    #expect(Layout.allocated + pages * Layout.bitsStride <= Layout.free)
+    #expect(Layout.free + pages / 8 <= Layout.released)
+    #expect(Layout.released + pages / 8 <= Layout.owner)
+    #expect(Layout.owner + 8 <= UInt(Layout.size))
+    #expect(Layout.bitsStride * 8 * 8 == UInt(Geometry.pageSize), "a bit for each word of a page")
+    // What Documentation states as the share of the heap.
+    #expect(Double(Layout.size) / Double(Geometry.arenaSize) < 0.05)
+  }
+
+  @Test("any word can be looked up, and one outside every arena finds nothing")
+  func anyWord() {
+    for word in [0, 1, 0xffff_ffff, 1 << 48, (1 << 48) - 1, 1 << 63, UInt.max] as [UInt] {
+      #expect(ArenaTables.find(word) == nil)
+    }
+    #expect(ArenaTables.find(someArena()) == nil)
+  }
+
+  @Test("a published arena is found from its first to its last byte, and no further")
+  func published() throws {
+    let arena = someArena()
+    let tables = try ArenaTables.publish(arena: arena, owner: 4711)
+    defer { tables.withdraw(arena: arena) }
+    let end = arena + UInt(Geometry.arenaSize)
+    for address in [arena, arena + 1, arena + 12_345_678, end - 1] {
+      #expect(ArenaTables.find(address) == tables)
+      #expect(ArenaTables.of(address) == tables)
+    }
+    #expect(ArenaTables.find(arena - 1) != tables)
+    #expect(ArenaTables.find(end) != tables)
+    #expect(tables.owner == 4711)
+    // The same bits above the 48th are another word, not another spelling of the address.
+    #expect(ArenaTables.find(arena | 1 << 48) == nil)
+  }
+
+  @Test("the last arena of the address space is found like any other")
+  func lastArena() throws {
+    let arena = (1 << 48) - UInt(Geometry.arenaSize)
+    let tables = try ArenaTables.publish(arena: arena, owner: 1)
+    #expect(ArenaTables.find((1 << 48) - 1) == tables)
+    tables.withdraw(arena: arena)
+    #expect(ArenaTables.find((1 << 48) - 1) == nil)
+  }
+
+  @Test("a withdrawn arena is not found, and its tables serve the next one empty")
+  func withdrawn() throws {
+    for _ in 0..<3 {
+      let arena = someArena()
+      let tables = try ArenaTables.publish(arena: arena, owner: 7)
+      for page in [0, 1, 4095, 8191] {
+        #expect(unsafe tables.entry(page).pointee.load(ordering: .relaxed) == 0)
+        unsafe tables.entry(page).pointee.store(.max, ordering: .relaxed)
+        for table in [
+          ArenaTables.Layout.marks, ArenaTables.Layout.scanned, ArenaTables.Layout.allocated,
+        ] {
+          let bits = tables.slotBits(table, page)
+          #expect(word(at: bits) == 0)
+          write(.max, at: bits)
+        }
+      }
+      for chunk in 0..<Geometry.chunksPerArena {
+        for table in [ArenaTables.Layout.free, ArenaTables.Layout.released] {
+          let words = unsafe tables.chunkBits(table, chunkInArena: chunk)
+          for word in 0..<8 {
+            #expect(unsafe words[word] == 0)
+            unsafe words[word] = .max
+          }
+        }
+      }
+      #expect(tables.owner == 7, "no table reaches into the owner's word")
+      tables.withdraw(arena: arena)
+      #expect(ArenaTables.find(arena) == nil)
+      // A thread with a stale word may still look: the tables are there, and say nothing.
+      #expect(unsafe tables.entry(8191).pointee.load(ordering: .relaxed) == 0)
+    }
+  }
+
+  @Test("a page's bits are its own: those of two pages never share a byte")
+  func bitsOfPages() throws {
+    let arena = someArena()
+    let tables = try ArenaTables.publish(arena: arena, owner: 1)
+    defer { tables.withdraw(arena: arena) }
+    let marks = ArenaTables.Layout.marks
+    for page in 0..<(Geometry.pagesPerArena - 1) {
+      #expect(tables.slotBits(marks, page + 1) - tables.slotBits(marks, page) == 128)
+    }
+  }
+}

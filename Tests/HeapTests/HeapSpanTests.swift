@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// A span's descriptor and the page entries that lead to it.
+//
+// The packed entry is proved at the ends of its fields. Slot arithmetic is proved for every
+// class and every word of its span, since one slot wrong is another object marked.
+
+import Heap
+import Synchronization
+import Testing
+
+@Suite("Spans")
+struct HeapSpanTests {
+  // MARK: - Page entries
+
+  @Test("a page entry keeps a 48-bit address, every class and every place apart")
+  func entries() {
+    for address in [64, 0x7fff_ffff_ffc0, 0xffff_ffff_ffc0] as [UInt] {
+      let span = HeapSpan(address: address)
+      for sizeClass in SizeClass.small {
+        for noscan in [false, true] {
+          for page in 0..<10 {
+            let entry = PageEntry(
+              span: span, spanClass: SpanClass(sizeClass, noscan: noscan), pageInSpan: page)
+            #expect(!entry.isFree)
+            #expect(entry.span == span)
+            #expect(entry.sizeClass == UInt(sizeClass.number))
+            #expect(entry.isNoscan == noscan)
+            #expect(entry.pageInSpan == UInt(page))
+            #expect(PageEntry(bits: entry.bits) == entry)
+          }
+        }
+      }
+    }
+    #expect(PageEntry(bits: 0).isFree)
+  }
+
+  @Test("the page's place is left out for a large span: it may have millions of pages")
+  func largeEntries() {
+    let span = HeapSpan(address: 0x1000)
+    let entry = PageEntry(
+      span: span, spanClass: SpanClass(.large, noscan: true), pageInSpan: 1 << 34)
+    #expect(entry.pageInSpan == 0 && entry.sizeClass == 0 && entry.isNoscan)
+    #expect(entry.span == span)
+  }
+
+  // MARK: - Fresh spans
+
+  @Test("a fresh span of any class has the shape of its class, and every page leads to it")
+  func freshSpans() throws {
+    let fixture = try SpanFixture()
+    for sizeClass in SizeClass.small {
+      let noscan = sizeClass.number % 2 == 0
+      let shelf = try fixture.shelf(
+        size: sizeClass.slotSize, references: noscan ? [] : [0], in: sizeClass)
+      let span = try fixture.span(on: shelf, generation: 8)
+      #expect(span.isLive && !span.isLarge)
+      #expect(span.base % UInt(Geometry.pageSize) == 0)
+      #expect(span.firstPage.address == span.base)
+      #expect(span.slotSize == UInt(sizeClass.slotSize))
+      #expect(span.slotCount == sizeClass.slotsPerSpan)
+      #expect(span.pageCount == sizeClass.spanPages)
+      #expect(span.spanClass == SpanClass(sizeClass, noscan: noscan))
+      #expect(span.layout == shelf.layout && span.shelf == shelf)
+      #expect(span.freeIndex == 0 && span.allocatedCount == 0)
+      #expect(span.sweepGeneration == 8)
+      #expect(!span.needsZero, "the memory has never been used")
+      #expect(span.hasCleanBits)
+      #expect(reports(span.checkInvariants).isEmpty)
+      for page in 0..<span.pageCount {
+        let place = span.firstPage + page
+        let entry = PageEntry(
+          bits: unsafe ArenaTables.of(place.address).entry(place.inArena).pointee
+            .load(ordering: .relaxed))
+        #expect(entry == PageEntry(span: span, spanClass: span.spanClass, pageInSpan: page))
+      }
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("a large span has one slot as long as all its pages")
+  func largeSpan() throws {
+    let fixture = try SpanFixture()
+    let shelf = try fixture.shelf(size: 40_000)
+    let span = try fixture.span(on: shelf)
+    #expect(span.isLarge && span.slotCount == 1 && span.wordCount == 1)
+    #expect(span.slotSize == UInt(5 * Geometry.pageSize))
+    for offset in stride(from: 0, to: span.slotSize, by: 1000) {
+      #expect(span.slot(holding: span.base + offset) == 0)
+    }
+  }
+
+  // MARK: - Slots and addresses
+
+  @Test("every word of every class's span is in the slot that division says")
+  func slotArithmetic() throws {
+    let fixture = try SpanFixture()
+    for sizeClass in SizeClass.small {
+      let span = try fixture.span(on: fixture.shelf(size: sizeClass.slotSize, in: sizeClass))
+      var wrong = 0
+      for offset in stride(from: 0, to: span.pageCount * Geometry.pageSize, by: 8) {
+        let expected = offset / sizeClass.slotSize
+        let slot = span.slot(holding: span.base + UInt(offset))
+        if slot != (expected < span.slotCount ? expected : nil) { wrong += 1 }
+      }
+      #expect(wrong == 0, "class \(sizeClass.number)")
+      for slot in 0..<span.slotCount {
+        let address = span.address(ofSlot: slot)
+        if span.slot(holding: address) != slot
+          || span.slot(holding: address + span.slotSize - 1) != slot
+        {
+          wrong += 1
+        }
+      }
+      #expect(wrong == 0, "class \(sizeClass.number)")
+    }
+  }
+
+  @Test("the bits of a span fit into those of its first page, in every class")
+  func bitsFit() throws {
+    for sizeClass in SizeClass.small {
+      #expect((sizeClass.slotsPerSpan + 63) / 64 * 8 <= Int(ArenaTables.Layout.bitsStride))
+    }
+    let fixture = try SpanFixture()
+    let span = try fixture.span(size: 8)
+    let (marks, scanned, allocated) = unsafe (
+      UInt(bitPattern: span.marks), UInt(bitPattern: span.scanned), UInt(bitPattern: span.allocated)
+    )
+    let tables = ArenaTables.of(span.base)
+    let page = span.firstPage.inArena
+    #expect(marks == tables.slotBits(ArenaTables.Layout.marks, page))
+    #expect(scanned == tables.slotBits(ArenaTables.Layout.scanned, page))
+    #expect(allocated == tables.slotBits(ArenaTables.Layout.allocated, page))
+  }
+
+  @Test("a span's links, for lists and for the mark queue, are two")
+  func links() throws {
+    let fixture = try SpanFixture()
+    let shelf = try fixture.shelf(size: 64)
+    let spans = try (0..<3).map { _ in try fixture.span(on: shelf) }
+    #expect(spans[0].listNext == nil && spans[0].queueNext == nil)
+    spans[0].listNext = spans[1]
+    spans[0].queueNext = spans[2]
+    #expect(spans[0].listNext == spans[1] && spans[0].queueNext == spans[2])
+    spans[0].listNext = nil
+    #expect(spans[0].listNext == nil && spans[0].queueNext == spans[2])
+  }
+}

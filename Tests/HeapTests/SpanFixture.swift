@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// What the tests of spans, shelves, caches and the page heap stand on: a page heap of their
+// own with central lists over it, layouts made by hand, and a random program's numbers.
+//
+// Nothing here is a mock: the spans are made of real pages. A fixture's heap ends with it.
+
+import Glibc
+import Heap
+import Synchronization
+import Testing
+
+/// A page heap and central lists.
+struct SpanFixture {
+  let pages: PageHeap
+  let central: CentralLists
+
+  init(byteLimit: Int? = nil) throws {
+    pages = try PageHeap(hugePages: .system, byteLimit: byteLimit)
+    central = CentralLists(memory: pages.memory)
+  }
+
+  /// A layout of objects with references at the given offsets.
+  func layout(size: Int, references: [Int] = [0]) throws -> HeapLayout {
+    try HeapLayout.make(
+      .init(kind: .object, size: size, alignment: 8, references: references),
+      identifier: 0, in: pages.memory)
+  }
+
+  /// A new layout's shelf in the class of its size, or in a class of the caller's choice.
+  func shelf(
+    size: Int, references: [Int] = [0], in sizeClass: SizeClass? = nil
+  ) throws -> SpanShelf {
+    let layout = try layout(size: size, references: references)
+    return try central.shelf(
+      for: layout, in: sizeClass ?? SizeClass.of(size: size) ?? .large)
+  }
+
+  /// A fresh span of a shelf.
+  func span(on shelf: SpanShelf, generation: UInt32 = 2) throws -> HeapSpan {
+    let sizeClass = shelf.spanClass.sizeClass
+    let count = sizeClass.isLarge ? 5 : sizeClass.spanPages
+    return try #require(pages.makeSpan(for: shelf, pageCount: count, generation: generation))
+  }
+
+  /// A fresh span of slots of a size.
+  func span(size: Int, references: [Int] = [0]) throws -> HeapSpan {
+    try span(on: shelf(size: size, references: references))
+  }
+
+  /// What `checkInvariants` says of the page heap.
+  var problems: [String] { reports { pages.checkInvariants($0) } }
+}
+
+/// Everything that a `checkInvariants` reports.
+func reports(_ check: ((String) -> Void) -> Void) -> [String] {
+  var found: [String] = []
+  check { found.append($0) }
+  return found
+}
+
+extension HeapSpan {
+  /// Makes the `allocated` bits what a model says, as a sweep would have done.
+  func setAllocated(_ slots: [Bool]) {
+    for word in 0..<wordCount { unsafe allocated[word].store(0, ordering: .relaxed) }
+    for (slot, isUsed) in slots.enumerated() where isUsed {
+      _ = unsafe allocated[slot >> 6].bitwiseOr(Self.bit(slot), ordering: .relaxed)
+    }
+    allocatedCount = slots.filter { $0 }.count
+    freeIndex = 0
+  }
+
+  /// Takes the next run, if there is one.
+  func takeRun(atMost limit: Int = .max) -> SlotRange? {
+    guard let run = nextRun(atMost: limit) else { return nil }
+    take(run)
+    return run
+  }
+
+  func setMark(_ slot: Int) {
+    _ = unsafe marks[slot >> 6].bitwiseOr(Self.bit(slot), ordering: .relaxed)
+  }
+
+  func setScanned(_ slot: Int) {
+    _ = unsafe scanned[slot >> 6].bitwiseOr(Self.bit(slot), ordering: .relaxed)
+  }
+
+  /// Whether every bit of all three bitmaps is clear.
+  var hasCleanBits: Bool {
+    (0..<wordCount).allSatisfy { word in
+      unsafe marks[word].load(ordering: .relaxed) == 0
+        && scanned[word].load(ordering: .relaxed) == 0
+        && allocated[word].load(ordering: .relaxed) == 0
+    }
+  }
+
+  /// Frees all slots of a span, as a sweep without marks does, and gives the pages back.
+  func freeAll(to pages: PageHeap) {
+    _ = sweep(to: sweepGeneration)
+    pages.freeSpan(self)
+  }
+}
+
+/// Writes a word of a heap's memory.
+func write(_ value: UInt, at address: UInt) {
+  // SAFETY: the tests give addresses of spans that they own.
+  unsafe UnsafeMutablePointer<UInt>(bitPattern: address).unsafelyUnwrapped.pointee = value
+}
+
+/// Reads a word of a heap's memory or tables.
+func word(at address: UInt) -> UInt {
+  // SAFETY: as above.
+  unsafe UnsafePointer<UInt>(bitPattern: address).unsafelyUnwrapped.pointee
+}
+
+/// A random program's numbers (SplitMix64), from a seed that a failing run has printed:
+/// set HEAP_TEST_SEED to repeat it.
+struct RandomNumbers: RandomNumberGenerator {
+  let seed: UInt64
+  private var state: UInt64
+
+  init(_ name: String) {
+    seed =
+      unsafe getenv("HEAP_TEST_SEED").flatMap { unsafe UInt64(String(cString: $0)) }
+      ?? .random(in: 0 ... .max)
+    state = seed
+    print("\(name): HEAP_TEST_SEED=\(seed)")
+  }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+    return mixed ^ (mixed >> 31)
+  }
+}
+
+/// Runs `body` on so many threads at once, and returns when all have ended.
+func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
+  final class Start: Sendable {
+    let body: @Sendable (Int) -> Void
+    let number: Int
+    init(_ number: Int, _ body: @escaping @Sendable (Int) -> Void) {
+      self.number = number
+      self.body = body
+    }
+  }
+  var threads: [pthread_t] = []
+  for number in 0..<count {
+    var thread = pthread_t()
+    let context = unsafe Unmanaged.passRetained(Start(number, body)).toOpaque()
+    let error = unsafe pthread_create(
+      &thread, nil,
+      { context in
+        guard let context = unsafe context else { return nil }
+        let start = unsafe Unmanaged<Start>.fromOpaque(context).takeRetainedValue()
+        start.body(start.number)
+        return nil
+      }, context)
+    precondition(error == 0, "a test's thread could not be started")
+    threads.append(thread)
+  }
+  for thread in threads { pthread_join(thread, nil) }
+}
+
+extension ExitTest.Result? {
+  /// Whether an exit test's process wrote this on its standard error: that it ended is not
+  /// enough, it shall have ended for the right reason.
+  func said(_ words: String) -> Bool {
+    String(decoding: self?.standardErrorContent ?? [], as: UTF8.self).contains(words)
+  }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// A shelf: four lists found by the parity of a span's generation.
+//
+// The dangerous case is the thread that lags a generation behind: its lists of "unswept" spans
+// have the parity of those that others have put back swept. It must get none of them.
+
+import Heap
+import Synchronization
+import Testing
+
+@Suite("Shelves")
+struct SpanShelfTests {
+  let fixture: SpanFixture
+  let shelf: SpanShelf
+
+  init() throws {
+    fixture = try SpanFixture()
+    shelf = try fixture.shelf(size: 2048)  // Four slots a span.
+  }
+
+  private func span(_ generation: UInt32, allocated: Int) throws -> HeapSpan {
+    let span = try fixture.span(on: shelf, generation: generation)
+    if allocated > 0 { _ = span.takeRun(atMost: allocated) }
+    return span
+  }
+
+  @Test("a span goes to the list that its free slots and its generation say")
+  func lists() throws {
+    for generation in [6, 7] as [UInt32] {
+      let (partial, full) = try (span(generation, allocated: 3), span(generation, allocated: 4))
+      shelf.put(partial)
+      shelf.put(full)
+      #expect(shelf.count(of: generation) == (partial: 1, full: 1))
+      #expect(shelf.count(of: generation + 1) == (partial: 0, full: 0))
+      #expect(reports(shelf.checkInvariants).isEmpty)
+      #expect(shelf.popPartial(of: generation) == partial)
+      #expect(shelf.popFull(of: generation) == full)
+      #expect(shelf.popPartial(of: generation) == nil && shelf.popFull(of: generation) == nil)
+    }
+  }
+
+  @Test("when the generation advances, swept spans have become unswept without moving")
+  func advance() throws {
+    let spans = try (0..<5).map { try span(10, allocated: $0) }
+    for span in spans { shelf.put(span) }
+    let generation: UInt32 = 11
+    #expect(shelf.popPartial(of: generation) == nil, "nothing is swept yet")
+    #expect(shelf.popPartial(of: generation &- 1) == spans[3], "the last one put in")
+    #expect(shelf.popFull(of: generation &- 1) == spans[4])
+  }
+
+  @Test("a thread that lags behind is not handed spans of the generation after its own")
+  func lagging() throws {
+    // The heap is at 12 and others have put swept spans back; this thread still works with
+    // 11 and looks for its unswept spans, those of 10.
+    shelf.put(try span(12, allocated: 1))
+    shelf.put(try span(12, allocated: 4))
+    #expect(shelf.popPartial(of: 10) == nil)
+    #expect(shelf.popFull(of: 10) == nil)
+    #expect(shelf.count(of: 12) == (partial: 1, full: 1), "they are still there")
+    #expect(shelf.popPartial(of: 12) != nil)
+    #expect(shelf.popFull(of: 12) != nil)
+  }
+
+  @Test("generations wrap: the last one is odd and the next is even")
+  func wrapping() throws {
+    let last = try span(.max, allocated: 1)
+    shelf.put(last)
+    let next = UInt32.max &+ 1
+    #expect(shelf.popPartial(of: next) == nil)
+    #expect(shelf.popPartial(of: next &- 1) == last)
+  }
+
+  @Test("every span on the shelf is visited once")
+  func visiting() throws {
+    var all = Set<HeapSpan>()
+    for generation in [4, 5] as [UInt32] {
+      for allocated in 0...4 {
+        let span = try span(generation, allocated: allocated)
+        shelf.put(span)
+        all.insert(span)
+      }
+    }
+    var seen: [HeapSpan] = []
+    shelf.forEach { seen.append($0) }
+    #expect(seen.count == 10 && Set(seen) == all)
+    #expect(shelf.spanCount == 10)
+  }
+
+  @Test("objects are counted by whoever allocates and sweeps, and the count is the shelf's")
+  func counting() throws {
+    shelf.countObjects(12)
+    shelf.countObjects(-5)
+    #expect(shelf.objectCount == 7)
+    let other = try fixture.shelf(size: 2048)
+    #expect(other.objectCount == 0)
+  }
+
+  @Test("a span is on the shelf or one thread's, never both", .timeLimit(.minutes(1)))
+  func contention() throws {
+    let spans = try (0..<8).map { try span(2, allocated: $0 % 5) }
+    let owners = spans.map { _ in Owner() }
+    let places = Dictionary(uniqueKeysWithValues: zip(spans, 0...))
+    for span in spans { shelf.put(span) }
+    let shelf = shelf
+    onThreads(4) { number in
+      for round in 0..<5000 {
+        let full = (round + number) % 2 == 0
+        guard let span = full ? shelf.popFull(of: 2) : shelf.popPartial(of: 2) else { continue }
+        let owner = owners[places[span] ?? 0]
+        require(owner.taken.exchange(true, ordering: .relaxed) == false, "owned twice")
+        require(full == (span.allocatedCount == 4), "a span was on the wrong list")
+        _ =
+          span.takeRun(atMost: 1)
+          ?? {
+            span.setAllocated([true, false, false, false]); return nil
+          }()
+        owner.taken.store(false, ordering: .relaxed)
+        shelf.put(span)
+      }
+    }
+    #expect(reports(shelf.checkInvariants).isEmpty)
+    let counts = shelf.count(of: 2)
+    #expect(counts.partial + counts.full == 8)
+  }
+
+  private final class Owner: Sendable { let taken = Atomic(false) }
+
+  @Test("checkInvariants sees a span of the wrong generation, on the wrong list or shelf")
+  func invariants() throws {
+    func broken(_ harm: (HeapSpan) -> Void) throws -> [String] {
+      let span = try span(2, allocated: 2)
+      shelf.put(span)
+      #expect(reports(shelf.checkInvariants).isEmpty)
+      harm(span)
+      defer { _ = shelf.popPartial(of: span.sweepGeneration) ?? shelf.popPartial(of: 2) }
+      defer { span.sweepGeneration = 2 }
+      return reports(shelf.checkInvariants)
+    }
+    #expect(try broken { $0.sweepGeneration = 3 }.contains { $0.contains("parity") })
+    #expect(try broken { _ = $0.takeRun() }.contains { $0.contains("wrong list") })
+    let other = try fixture.shelf(size: 2048)
+    let strange = try broken { unsafe $0.record.pointee.shelf = other.address }
+    #expect(strange.contains { $0.contains("another's shelf") })
+  }
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// A thread's cache: the table of runs.
+//
+// The fast half looks in one place only, so the property that counts is where an entry lies
+// after it has been looked for: at its home. The tests look there themselves.
+
+import Heap
+import Testing
+
+@Suite("Thread caches")
+struct ThreadCacheTests {
+  let fixture: SpanFixture
+  let shelf: SpanShelf
+
+  init() throws {
+    fixture = try SpanFixture()
+    shelf = try fixture.shelf(size: 64)
+  }
+
+  /// What the fast half finds: a type's key in the place of the first probe.
+  private func isAtHome(_ key: UInt, in cache: ThreadCache) -> Bool {
+    let home = ThreadCache.home(ofType: key, mask: cache.mask)
+    return unsafe cache.entries[Int(home)].key == key
+  }
+
+  /// Looks a key up the slow way; what is there.
+  private func find(_ key: UInt, in cache: ThreadCache) -> UInt? {
+    unsafe cache.find(key)?.pointee.key
+  }
+
+  private func add(_ key: UInt, to cache: inout ThreadCache) {
+    let entry = unsafe cache.add(key, .small, shelf: shelf, slotSize: 64)
+    #expect(unsafe entry.pointee.key == key)
+  }
+
+  @Test("an entry is one cache line")
+  func size() {
+    let stride = MemoryLayout<CacheEntry>.stride
+    #expect(stride == 64)
+  }
+
+  @Test("a key that was never added is not found, an added one is, with what it was given")
+  func adding() {
+    var cache = ThreadCache()
+    defer { cache.destroy() }
+    #expect(find(0x1000, in: cache) == nil)
+    let entry = unsafe cache.add(0x1000, .large, shelf: shelf, slotSize: 4096)
+    #expect(unsafe entry.pointee.kind == .large)
+    #expect(unsafe entry.pointee.slotSize == 4096)
+    #expect(unsafe entry.pointee.shelf == shelf)
+    #expect(unsafe entry.pointee.span == nil)
+    #expect(unsafe entry.pointee.cursor >= entry.pointee.limit, "the fast half goes slow")
+    #expect(unsafe cache.find(0x1000) == entry)
+    #expect(find(0x2000, in: cache) == nil)
+    #expect(cache.used == 1)
+    #expect(reports(cache.checkInvariants).isEmpty)
+  }
+
+  @Test("the table stays three quarters empty while it grows, and every key is still found")
+  func growth() {
+    var cache = ThreadCache()
+    defer { cache.destroy() }
+    #expect(cache.mask == 63)
+    for n in 1...16 { add(UInt(n) << 4, to: &cache) }
+    #expect(cache.mask == 63)
+    add(17 << 4, to: &cache)
+    #expect(cache.mask == 255, "the 17th type makes it grow")
+    for n in 18...1000 {
+      add(UInt(n) << 4, to: &cache)
+      #expect(cache.used * 4 <= Int(cache.mask) + 1)
+    }
+    #expect(cache.used == 1000)
+    for n in 1...1000 { #expect(find(UInt(n) << 4, in: cache) != nil) }
+    #expect(find(1001 << 4, in: cache) == nil)
+    #expect(reports(cache.checkInvariants).isEmpty)
+  }
+
+  @Test("of keys that collide, the one that was looked for last is at home")
+  func collisions() {
+    var cache = ThreadCache()
+    defer { cache.destroy() }
+    // The same home, 5, and its neighbours' homes behind it.
+    let keys = [5, 69, 133, 6, 7, 70].map { UInt($0) << 4 }
+    for key in keys { add(key, to: &cache) }
+    var random = RandomNumbers("collisions")
+    for _ in 0..<2000 {
+      let key = keys[Int.random(in: 0..<keys.count, using: &random)]
+      #expect(find(key, in: cache) == key)
+      #expect(isAtHome(key, in: cache))
+      #expect(cache.used == keys.count)
+    }
+    for key in keys { #expect(find(key, in: cache) != nil, "no swap has lost another key") }
+  }
+
+  @Test("collisions at the end of the table wrap around to its beginning")
+  func wrapping() {
+    var cache = ThreadCache()
+    defer { cache.destroy() }
+    let keys = (0..<5).map { UInt(63 + 64 * $0) << 4 }
+    for key in keys { add(key, to: &cache) }
+    for key in keys + keys.reversed() {
+      #expect(find(key, in: cache) == key)
+      #expect(isAtHome(key, in: cache))
+    }
+    #expect(find(UInt(63 + 64 * 5) << 4, in: cache) == nil)
+  }
+
+  @Test("a thousand metatype-like keys and their array keys are kept apart")
+  func manyKeys() throws {
+    var random = RandomNumbers("manyKeys")
+    var cache = ThreadCache()
+    defer { cache.destroy() }
+    var keys = Set<UInt>()
+    let classes = [3, 20, 67].map { SizeClass(UInt8($0)) }
+    while keys.count < 1000 {
+      let metatype = UInt.random(in: 0x5555_0000_0000...0x5555_0010_0000, using: &random) & ~15
+      keys.insert(metatype)
+      for sizeClass in classes {
+        keys.insert(ThreadCache.arrayKey(element: metatype, sizeClass))
+      }
+    }
+    keys.insert(ThreadCache.tinyKey)
+    for key in keys { add(key, to: &cache) }
+    for key in keys.shuffled(using: &random) {
+      #expect(find(key, in: cache) == key)
+      if key >> 48 == 0 { #expect(isAtHome(key, in: cache)) }
+    }
+    #expect(cache.used == keys.count)
+    #expect(reports(cache.checkInvariants).isEmpty)
+  }
+
+  // MARK: - Runs
+
+  private func addRun(
+    _ key: UInt, _ count: Int, to cache: inout ThreadCache
+  ) throws -> UnsafeMutablePointer<CacheEntry> {
+    let span = try fixture.span(on: shelf)
+    let run = try #require(span.takeRun(atMost: count))
+    let entry = unsafe cache.add(key, .small, shelf: shelf, slotSize: 64)
+    unsafe entry.pointee.span = span
+    unsafe entry.pointee.cursor = span.address(ofSlot: run.start)
+    unsafe entry.pointee.limit = span.address(ofSlot: run.end)
+    return unsafe entry
+  }
+
+  @Test("the unused slots of a run are those from the cursor to the limit")
+  func unusedSlots() throws {
+    var cache = ThreadCache()
+    defer { cache.destroy() }
+    let entry = unsafe try addRun(0x10, 10, to: &cache)
+    #expect(unsafe entry.pointee.unusedSlots == SlotRange(start: 0, end: 10))
+    unsafe entry.pointee.cursor += 3 * 64
+    #expect(unsafe entry.pointee.unusedSlots == SlotRange(start: 3, end: 10))
+    unsafe entry.pointee.cursor = entry.pointee.limit
+    #expect(unsafe entry.pointee.unusedSlots.count == 0)
+    unsafe entry.pointee.span = nil
+    #expect(unsafe entry.pointee.unusedSlots.count == 0)
+  }
+
+  @Test("every entry with a span is visited, whatever the table's size")
+  func visiting() throws {
+    var cache = ThreadCache()
+    defer { cache.destroy() }
+    var spans = Set<HeapSpan>()
+    for n in 1...40 {
+      let key = UInt(n) << 4
+      if n % 3 == 0 {
+        let entry = unsafe try addRun(key, 1, to: &cache)
+        if let span = unsafe entry.pointee.span { spans.insert(span) }
+      } else {
+        add(key, to: &cache)
+      }
+    }
+    var seen = Set<HeapSpan>()
+    unsafe cache.forEachSpan { entry in
+      if let span = unsafe entry.pointee.span { seen.insert(span) }
+    }
+    #expect(seen == spans && spans.count == 13)
+  }
+
+  @Test("checkInvariants sees a run without a span, past its limit, off its span, or dirty")
+  func invariants() throws {
+    func broken(_ harm: (UnsafeMutablePointer<CacheEntry>) -> Void) throws -> [String] {
+      var cache = ThreadCache()
+      defer { cache.destroy() }
+      let entry = unsafe try addRun(0x10, 10, to: &cache)
+      #expect(reports(cache.checkInvariants).isEmpty)
+      unsafe harm(entry)
+      return reports(cache.checkInvariants)
+    }
+    let noSpan = unsafe try broken { unsafe $0.pointee.span = nil }
+    #expect(noSpan == ["an entry has a run and no span"])
+    let past = unsafe try broken { unsafe $0.pointee.cursor = $0.pointee.limit + 64 }
+    #expect(past.contains { $0.contains("past its limit") })
+    let early = unsafe try broken { unsafe $0.pointee.limit -= 64 }
+    #expect(early.contains { $0.contains("a run ends at slot 9") })
+    let dirty = unsafe try broken { unsafe write(1, at: $0.pointee.limit - 8) }
+    #expect(dirty.contains { $0.contains("not zero") })
+    let other = try fixture.shelf(size: 64)
+    let strange = unsafe try broken { unsafe $0.pointee.shelfAddress = other.address }
+    #expect(strange.contains { $0.contains("another shelf") })
+    let lost = unsafe try broken { unsafe $0.pointee.key = 0 }
+    #expect(lost.contains { $0.contains("counts 1 entries") })
+  }
+}
