@@ -46,6 +46,9 @@ package struct HeapWords: ~Copyable {
   /// Bytes that workers have marked and no assist has claimed yet.
   package let assistCredit = Atomic<Int>(0)
 
+  /// An assist found nothing to do: whoever has more than one span shares. Relaxed: a hint.
+  package let isHungry = Atomic<UInt32>(0)
+
   /// A cycle has been asked for and has not begun. Any thread sets it, the collector clears.
   package let cycleIsWanted = Atomic<UInt32>(0)
 

@@ -145,7 +145,7 @@ struct HandshakeTests {
       fixture.heap.collectAndWait()
       silent.join()
     }
-    #expect(result.said("heap of this test: 1 thread(s) have not reached a safepoint"))
+    #expect(result.said("of this test: 1 thread(s) have not reached a safepoint"))
     #expect(result.said("the silent one"))
   }
 }

@@ -35,7 +35,7 @@ struct HeapCountersTests {
   @Test("a pause is counted in its bucket, in the total and as the longest if it is")
   func pauses() {
     let counters = HeapCounters()
-    for length in [100, 5, 100, 1_000_000] as [UInt64] {
+    for length in [100, 1_000_000, 5, 100] as [UInt64] {
       counters.recordPause(nanoseconds: length)
     }
     #expect(counters.pauses.reduce(0, +) == 4)

@@ -79,8 +79,7 @@ struct MarkCrewTests {
       for _ in 0..<30 {
         let fixture = try HeapFixture { $0.workers = 3 }
         fixture.attached { program in
-          let list = program.makeList(1...20_000)
-          _ = list
+          _ = program.makeList(1...20_000)
           fixture.heap.requestCycle()
         }
         fixture.heap.shutDown()

@@ -194,8 +194,7 @@ struct RefillTests {
   @Test("an allocation that owes marks what its debt times the ratio says, and no more")
   func assist() {
     fixture.attached { program in
-      let list = program.makeList(1...5000)
-      _ = list
+      _ = program.makeList(1...5000)
       _ = program.makeLeaf()
       let leaves = Program.key(fixture.leaf, Program.leafClass)
       let state = unsafe program.mutator.state

@@ -71,7 +71,8 @@ extension CollectedHeap {
           continue
         }
         forEachReference(of: address, span.layout) {
-          checkReference($0, from: "a \(name(of: span.layout)) at \(StoreCheck.hex(address))", report)
+          checkReference(
+            $0, from: "a \(name(of: span.layout)) at \(StoreCheck.hex(address))", report)
         }
       }
     }
@@ -150,11 +151,11 @@ extension CollectedHeap {
   /// ambiguous word that points at an allocated slot.
   package func forEachReference(of object: UInt, _ layout: HeapLayout, _ body: (UInt) -> Void) {
     func fields(_ start: UInt) {
-      for unsafe offset in unsafe layout.references {
+      for unsafeoffset in unsafe layout.references {
         let word = heap_load_word(start + UInt(offset))
         if word != 0 { body(word) }
       }
-      for unsafe offset in unsafe layout.ambiguous {
+      for unsafeoffset in unsafe layout.ambiguous {
         let word = heap_load_word(start + UInt(offset))
         if Marker.lookUp(word, owner: pageHeap.owner) != nil { body(word) }
       }
@@ -163,7 +164,9 @@ extension CollectedHeap {
     switch layout.kind {
     case .object: fields(object)
     case .array:
-      for i in 0..<heap_load_word(object) { fields(object + layout.elementsOffset + i * layout.size) }
+      for i in 0..<heap_load_word(object) {
+        fields(object + layout.elementsOffset + i * layout.size)
+      }
     }
   }
 
@@ -173,7 +176,9 @@ extension CollectedHeap {
     pageHeap.checkInvariants(report)
     central.checkInvariants(report)
     registry.withLock { registry in
-      for mutator in registry.mutators { unsafe mutator.state.pointee.cache.checkInvariants(report) }
+      for mutator in registry.mutators {
+        unsafe mutator.state.pointee.cache.checkInvariants(report)
+      }
     }
     var spans = 0
     forEachSpan { _ in spans += 1 }

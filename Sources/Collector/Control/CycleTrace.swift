@@ -65,7 +65,8 @@ final class CycleTrace: Sendable {
       let phases = [
         times.marking - times.start, times.terminated - times.marking, now - times.terminated,
       ]
-      return "gc \(counters.cycles.load(ordering: .relaxed)) @\(Self.decimal(age / 1_000_000, digits: 3))s "
+      return
+        "gc \(counters.cycles.load(ordering: .relaxed)) @\(Self.decimal(age / 1_000_000, digits: 3))s "
         + "\(times.busy * 100 / age)%\(forced ? " (forced)" : ""): "
         + phases.map(Self.milliseconds).joined(separator: "+") + " ms, "
         + "\(Self.milliseconds(heap_thread_cpu() - times.cpu)) ms cpu, "

@@ -100,6 +100,7 @@ extension CollectedHeap {
     pace(live: live)
     // What asked for a cycle until now has got it: the trigger has moved.
     unsafe words.pointee.cycleIsWanted.store(0, ordering: .relaxed)
+    requests.noteMarking()
   }
 
   /// What mutators have taken so far, in bytes and slots, less what the calling thread has not

@@ -57,7 +57,7 @@ package struct Pacing: Sendable {
 
   /// The part of the way from live to goal, in 1/16, after which a cycle starts. More means
   /// fewer cycles and more assists, less the opposite.
-  private static var triggerShare: Int { 11 }
+  private static var triggerShare: Int { 9 }
 
   /// An allocation owes this many times its size at the most: a goal that is already passed
   /// shall not stop the program.

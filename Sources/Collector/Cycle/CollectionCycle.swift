@@ -42,6 +42,7 @@ extension CollectedHeap {
     scanStacksAndRoots()
     if options.trace { trace.mark() }
     unsafe words.pointee.isMarking.store(1, ordering: .relaxed)
+    requests.noteMarking()
     terminateMarking()
     unsafe words.pointee.isMarking.store(0, ordering: .relaxed)
     if options.trace { trace.terminate(self) }

@@ -27,10 +27,13 @@ final class CycleRequests: Sendable {
   private let state = Mutex(State())
   private let changes = WaitWord.make()
   private let finished = WaitWord.make()
+  /// Raised when a cycle begins to mark and when it ends.
+  private let markings = WaitWord.make()
 
   deinit {
     changes.destroy()
     finished.destroy()
+    markings.destroy()
   }
 
   /// Wakes the collector's thread to look again.
@@ -78,7 +81,8 @@ final class CycleRequests: Sendable {
       let triggered = isTriggered()
       let next = state.withLock { state -> Next? in
         if state.isStopping { return .stop }
-        let forced = state.wanted != state.started
+        let forced =
+          state.wanted != state.started
           && Int32(bitPattern: state.wanted &- state.started) > 0
         guard forced || triggered else { return nil }
         state.started &+= 1
@@ -90,6 +94,21 @@ final class CycleRequests: Sendable {
   }
 
   func finish(_ number: UInt32) { finished.set(number) }
+
+  /// A cycle begins or ends to mark.
+
+  func noteMarking() {
+    markings.add(1)
+    markings.wakeAll()
+  }
+
+  /// A value that changes when a cycle begins or ends to mark.
+  var markingCount: UInt32 { markings.value }
+
+  /// Waits until a cycle begins or ends to mark, at most so many nanoseconds.
+  func awaitMarking(since seen: UInt32, atMost nanoseconds: Int) {
+    markings.wait(while: seen, atMost: nanoseconds)
+  }
 }
 
 extension CollectedHeap {

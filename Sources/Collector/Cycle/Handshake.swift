@@ -138,7 +138,9 @@ extension CollectedHeap {
 
   private var silentThreads: [String] {
     registry.withLock { registry in
-      registry.mutators.filter { $0.isRequested && !$0.isBlocked }.map { unsafe $0.state.pointee.name }
+      registry.mutators.filter { $0.isRequested && !$0.isBlocked }.map {
+        unsafe $0.state.pointee.name
+      }
     }
   }
 

@@ -49,8 +49,10 @@ extension CollectedHeap {
     let state = unsafe mutator.state
     safepoint(mutator)
     if options.stress.collectEvery != nil { stressCollect(mutator) }
-    if unsafe state.pointee.unaccountedBytes >= Self.accountingGrain { account(mutator) }
+    let isTimeToAccount = unsafe state.pointee.unaccountedBytes >= Self.accountingGrain
+    if isTimeToAccount { account(mutator) }
     if unsafe state.pointee.assistDebt >= Self.accountingGrain { assist(mutator) }
+    if isTimeToAccount { yieldToCollector() }
   }
 
   /// Bytes a mutator takes before it touches the heap's shared figure. More means a coarser
@@ -65,6 +67,22 @@ extension CollectedHeap {
     ).newValue
     unsafe state.pointee.unaccountedBytes = 0
     if unsafe total >= words.pointee.trigger.load(ordering: .relaxed) { requestCycle() }
+  }
+
+  /// Nanoseconds that a thread past the goal waits for the collector at a time.
+  private static var patience: Int { 500_000 }
+
+  /// Lets the collector catch up, if the heap has outgrown its goal: on a machine with fewer
+  /// processors than busy threads the collector's may not have run yet, or stands still with
+  /// the grey spans in its hands, so that assists find nothing to do. The wait ends when
+  /// marking begins or ends, and is short: a collector that is stuck stops nobody.
+  private func yieldToCollector() {
+    let total = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
+    guard total >= counters.goal.load(ordering: .relaxed),
+      unsafe words.pointee.cycleIsWanted.load(ordering: .relaxed) != 0
+    else { return }
+    let seen = requests.markingCount
+    CollectedHeap.blocking { requests.awaitMarking(since: seen, atMost: Self.patience) }
   }
 
   private func stressCollect(_ mutator: AttachedMutator) {
@@ -95,7 +113,10 @@ extension CollectedHeap {
     unsafe state.pointee.marker.noteWork()
     while paid < owed, !mutator.isRequested {
       unsafe state.pointee.marker.scannedBytes = 0
-      guard unsafe state.pointee.marker.scanNext() else { break }
+      guard unsafe state.pointee.marker.scanNext() else {
+        unsafe words.pointee.isHungry.store(1, ordering: .relaxed)
+        break
+      }
       paid += unsafe state.pointee.marker.scannedBytes
     }
     unsafe state.pointee.marker.settle(self)

@@ -77,13 +77,21 @@ final class MarkCrew: Sendable {
           unsafe heap.words.pointee.assistCredit.add(marker.scannedBytes, ordering: .relaxed)
           marker.scannedBytes = 0
         }
-        if size > 1, marker.local.count > 1, idle.load(ordering: .relaxed) > 0 {
-          marker.shareHalf()
-        }
+        if marker.local.count > 1, isWanted(heap) { marker.shareHalf() }
       }
       marker.settle(heap)
       guard size > 1, waitForWork(heap) else { return }
     }
+  }
+
+  /// Whether another worker or an assist has found nothing to do.
+  @inline(__always)
+  private func isWanted(_ heap: CollectedHeap) -> Bool {
+    if unsafe heap.words.pointee.isHungry.load(ordering: .relaxed) != 0 {
+      unsafe heap.words.pointee.isHungry.store(0, ordering: .relaxed)
+      return true
+    }
+    return size > 1 && idle.load(ordering: .relaxed) > 0
   }
 
   /// Returns true when the queue has something, false when the drain is over.

@@ -87,7 +87,7 @@ extension Marker {
       if word != 0 { mark(word) }
     }
     guard unsafe record.pointee.ambiguousCount != 0 else { return }
-    for unsafe offset in unsafe layout.ambiguous {
+    for unsafeoffset in unsafe layout.ambiguous {
       markConservatively(heap_load_word(start &+ UInt(offset)))
     }
   }

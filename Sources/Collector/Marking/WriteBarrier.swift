@@ -62,7 +62,7 @@ internal import Synchronization
     guard count > 0 else { return }
     for element in 0..<count {
       let offset = UInt(element * stride)
-      for unsafe reference in unsafe references {
+      for unsafereference in unsafe references {
         let place = offset + UInt(reference)
         record(slot: destination + place, new: source.map { heap_load_word($0 + place) } ?? 0)
       }
@@ -75,7 +75,7 @@ internal import Synchronization
     }
     for element in 0..<count {
       let offset = UInt(element * stride)
-      for unsafe word in unsafe ambiguous {
+      for unsafeword in unsafe ambiguous {
         let place = offset + UInt(word)
         unsafe state.pointee.marker.markConservatively(heap_load_word(destination + place))
         if let source {

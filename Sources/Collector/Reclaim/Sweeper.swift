@@ -68,7 +68,9 @@ extension CollectedHeap {
   package func sweepAll() {
     let start = heap_now()
     let generation = generation
-    guard unsafe words.pointee.sweepableGeneration.load(ordering: .relaxed) == generation else { return }
+    guard unsafe words.pointee.sweepableGeneration.load(ordering: .relaxed) == generation else {
+      return
+    }
     for shelf in central.shelves() {
       while let span = shelf.popPartial(of: generation &- 1) ?? shelf.popFull(of: generation &- 1) {
         if let kept = sweep(span, to: generation) { shelf.put(kept) }
@@ -92,7 +94,7 @@ extension CollectedHeap {
     unsafe words.pointee.activeSweepers.add(1, ordering: .sequentiallyConsistent)
     defer { unsafe words.pointee.activeSweepers.subtract(1, ordering: .releasing) }
     while let span = shelf.popPartial(of: generation &- 1) {
-      if let kept = sweep(span, to: generation) { 
+      if let kept = sweep(span, to: generation) {
         if kept.allocatedCount < kept.slotCount { return kept }
         shelf.put(kept)
       }

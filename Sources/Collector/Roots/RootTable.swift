@@ -55,7 +55,7 @@ package final class RootTable: @unchecked Sendable {
 
   deinit {
     state.withLock { state in
-      for unsafe block in unsafe state.blocks { unsafe block.deallocate() }
+      for unsafeblock in unsafe state.blocks { unsafe block.deallocate() }
       if let marker = state.marker.take() { marker.destroy() }
     }
   }
@@ -139,7 +139,7 @@ package final class RootTable: @unchecked Sendable {
   package var references: [UInt] {
     state.withLock { state in
       var found: [UInt] = []
-      for unsafe block in unsafe state.blocks {
+      for unsafeblock in unsafe state.blocks {
         for i in 0..<Self.blockSize {
           let reference = unsafe block[i].load(ordering: .relaxed)
           if reference != 0 { found.append(reference) }

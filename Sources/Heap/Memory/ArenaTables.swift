@@ -122,7 +122,8 @@ public import Synchronization
     if let pooled = pool.withLock({ $0.popLast() }) {
       tables = pooled
     } else {
-      let base = try VirtualMemory.reserve(size: Layout.size, alignment: VirtualMemory.systemPageSize)
+      let base = try VirtualMemory.reserve(
+        size: Layout.size, alignment: VirtualMemory.systemPageSize)
       do throws(SystemFailure) {
         try VirtualMemory.commit(base, size: Layout.size)
       } catch {

@@ -168,7 +168,8 @@ extension HeapSpan {
       let marked = unsafe marks[word].load(ordering: .relaxed)
       if let onDead {
         let below = min(max(fresh - word << 6, 0), 64)
-        let was = unsafe allocated[word].load(ordering: .relaxed)
+        let was =
+          unsafe allocated[word].load(ordering: .relaxed)
           | (below == 64 ? .max : (1 << UInt(below)) - 1)
         require(marked & ~was == 0, "a free slot is marked: span at \(base), word \(word)")
         if was & ~marked != 0 { onDead(word, was & ~marked) }
@@ -202,7 +203,8 @@ extension HeapSpan {
     }
     for slot in slotCount..<(wordCount * 64) {
       let bit = Self.bit(slot)
-      let stray = unsafe (marks[slot >> 6].load(ordering: .relaxed)
+      let stray =
+        unsafe (marks[slot >> 6].load(ordering: .relaxed)
         | allocated[slot >> 6].load(ordering: .relaxed)) & bit
       if stray != 0 { report("\(name): bit \(slot) is set behind the last slot") }
     }

@@ -160,7 +160,9 @@ public import Synchronization
   }
 
   @inlinable @inline(__always) package var isFree: Bool { bits == 0 }
-  @inlinable @inline(__always) package var span: HeapSpan { HeapSpan(address: bits & 0xffff_ffff_ffff) }
+  @inlinable @inline(__always) package var span: HeapSpan {
+    HeapSpan(address: bits & 0xffff_ffff_ffff)
+  }
   @inlinable @inline(__always) package var sizeClass: UInt { (bits >> 48) & 0x7f }
   @inlinable @inline(__always) package var isNoscan: Bool { bits & (1 << 55) != 0 }
   @inlinable @inline(__always) package var pageInSpan: UInt { bits >> 56 }

@@ -332,7 +332,9 @@ package final class PageHeap: Sendable {
           if isReleased { releasedPages += 1 }
           if isReleased && !isFree { problems.append("page \(page) is released and in use") }
           let hasSpan = unsafe tables.entry(page).pointee.load(ordering: .relaxed) != 0
-          if isFree == hasSpan { problems.append("page \(page): free is \(isFree), has span is \(hasSpan)") }
+          if isFree == hasSpan {
+            problems.append("page \(page): free is \(isFree), has span is \(hasSpan)")
+          }
         }
       }
       if releasedPages != state.releasedPages {

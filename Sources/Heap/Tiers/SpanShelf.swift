@@ -85,7 +85,9 @@ struct ShelfRecord: ~Copyable {
   ) throws(SystemFailure) -> SpanShelf {
     let shelf = SpanShelf(address: try memory.allocate(size: MemoryLayout<ShelfRecord>.size))
     unsafe shelf.record.initialize(
-      to: ShelfRecord(lists: Mutex(.init()), objects: Atomic(0), spans: Atomic(0), layout: layout, spanClass: spanClass))
+      to: ShelfRecord(
+        lists: Mutex(.init()), objects: Atomic(0), spans: Atomic(0), layout: layout,
+        spanClass: spanClass))
     return shelf
   }
 

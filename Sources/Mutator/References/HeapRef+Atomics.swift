@@ -20,6 +20,7 @@
 public import CHeapShims
 public import Collector
 public import Synchronization
+
 @_exported public import struct Synchronization.AtomicLoadOrdering
 @_exported public import struct Synchronization.AtomicStoreOrdering
 @_exported public import struct Synchronization.AtomicUpdateOrdering

@@ -8,8 +8,8 @@
 // safepoint, so the collector never sees an array half made: a slot of a type with references
 // is zero until then, which reads as an array of no elements.
 
-public import Heap
 internal import Collector
+public import Heap
 
 extension HeapMutator {
   // MARK: - Arrays
@@ -44,7 +44,8 @@ extension HeapMutator {
     _ slot: UnsafeMutableRawPointer, _ count: Int, _ value: Element
   ) -> HeapArray<Element> {
     unsafe slot.storeBytes(of: count, as: Int.self)
-    let elements = unsafe slot
+    let elements =
+      unsafe slot
       + HeapArrayFormat.elementsOffset(alignment: MemoryLayout<Element>.alignment)
     unsafe elements.initializeMemory(as: Element.self, repeating: value, count: count)
     return unsafe HeapArray(_raw: slot)
