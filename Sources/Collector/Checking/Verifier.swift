@@ -151,11 +151,13 @@ extension CollectedHeap {
   /// ambiguous word that points at an allocated slot.
   package func forEachReference(of object: UInt, _ layout: HeapLayout, _ body: (UInt) -> Void) {
     func fields(_ start: UInt) {
-      for unsafeoffset in unsafe layout.references {
+      for i in unsafe layout.references.indices {
+        let offset = unsafe layout.references[i]
         let word = heap_load_word(start + UInt(offset))
         if word != 0 { body(word) }
       }
-      for unsafeoffset in unsafe layout.ambiguous {
+      for i in unsafe layout.ambiguous.indices {
+        let offset = unsafe layout.ambiguous[i]
         let word = heap_load_word(start + UInt(offset))
         if Marker.lookUp(word, owner: pageHeap.owner) != nil { body(word) }
       }

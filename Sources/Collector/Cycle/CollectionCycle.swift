@@ -120,7 +120,8 @@ extension CollectedHeap {
     heap_barrier_lower()
     unsafe words.pointee.barrierIsUp.store(0, ordering: .relaxed)
     handshake(.off)
-    drain()
+    // A drain may leave what a worker put back last.
+    repeat { drain() } while !queue.isEmpty
   }
 
   // MARK: - 7

@@ -87,7 +87,8 @@ extension Marker {
       if word != 0 { mark(word) }
     }
     guard unsafe record.pointee.ambiguousCount != 0 else { return }
-    for unsafeoffset in unsafe layout.ambiguous {
+    for i in unsafe layout.ambiguous.indices {
+      let offset = unsafe layout.ambiguous[i]
       markConservatively(heap_load_word(start &+ UInt(offset)))
     }
   }

@@ -62,7 +62,8 @@ internal import Synchronization
     guard count > 0 else { return }
     for element in 0..<count {
       let offset = UInt(element * stride)
-      for unsafereference in unsafe references {
+      for i in references.indices {
+        let reference = unsafe references[i]
         let place = offset + UInt(reference)
         record(slot: destination + place, new: source.map { heap_load_word($0 + place) } ?? 0)
       }
@@ -75,7 +76,8 @@ internal import Synchronization
     }
     for element in 0..<count {
       let offset = UInt(element * stride)
-      for unsafeword in unsafe ambiguous {
+      for i in ambiguous.indices {
+        let word = unsafe ambiguous[i]
         let place = offset + UInt(word)
         unsafe state.pointee.marker.markConservatively(heap_load_word(destination + place))
         if let source {

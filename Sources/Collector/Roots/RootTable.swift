@@ -55,7 +55,7 @@ package final class RootTable: @unchecked Sendable {
 
   deinit {
     state.withLock { state in
-      for unsafeblock in unsafe state.blocks { unsafe block.deallocate() }
+      for i in unsafe state.blocks.indices { unsafe state.blocks[i].deallocate() }
       if let marker = state.marker.take() { marker.destroy() }
     }
   }
@@ -139,7 +139,8 @@ package final class RootTable: @unchecked Sendable {
   package var references: [UInt] {
     state.withLock { state in
       var found: [UInt] = []
-      for unsafeblock in unsafe state.blocks {
+      for number in unsafe state.blocks.indices {
+        let block = unsafe state.blocks[number]
         for i in 0..<Self.blockSize {
           let reference = unsafe block[i].load(ordering: .relaxed)
           if reference != 0 { found.append(reference) }

@@ -25,6 +25,9 @@ package enum VirtualMemory {
   /// The system's own page size in bytes.
   package static let systemPageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
 
+  /// Bytes of memory that the machine has.
+  package static let physicalMemory = Int(sysconf(Int32(_SC_PHYS_PAGES))) * systemPageSize
+
   // MARK: - Ranges
 
   /// Reserves `size` bytes at a multiple of `alignment` (a power of two), at `hint` if those
@@ -32,8 +35,9 @@ package enum VirtualMemory {
   package static func reserve(
     size: Int, alignment: Int, hint: UInt? = nil
   ) throws(SystemFailure) -> UInt {
+    require(size > 0 && size % systemPageSize == 0, "\(size) bytes are not a number of pages")
     if let hint, let address = try? map(size: size, at: hint) {
-      if address == hint { return address }
+      if address == hint && hint % UInt(alignment) == 0 { return address }
       // The system put it elsewhere: somebody has the hinted addresses.
       if address & UInt(alignment - 1) == 0 { return address }
       release(address, size: size)
@@ -69,7 +73,7 @@ package enum VirtualMemory {
   /// Ends a reservation, or a part of one.
   package static func release(_ address: UInt, size: Int) {
     let result = unsafe munmap(pointer(address), size)
-    precondition(result == 0, "munmap of a range that the heap reserved failed: errno \(errno)")
+    require(result == 0, "munmap of a range that the heap reserved failed: errno \(errno)")
   }
 
   /// Asks for (`true`) or forbids (`false`) huge pages in a range. Advice: a kernel without

@@ -47,6 +47,10 @@ package final class PageHeap: Sendable {
   /// What the tables of this heap's arenas say in `owner`; never 0, never used again.
   package let owner: UInt
 
+  /// Pages of a span at the most: what the machine has. Addresses for more could often be had,
+  /// and setting up their tables would take seconds before the first touch failed.
+  private static let largestRequest = VirtualMemory.physicalMemory >> Int(Geometry.pageShift)
+
   private static let owners = Atomic<UInt>(0)
 
   package init(hugePages: HugePagePolicy, byteLimit: Int?) throws(SystemFailure) {
@@ -77,7 +81,7 @@ package final class PageHeap: Sendable {
     for shelf: SpanShelf, pageCount: Int, generation: UInt32
   ) -> HeapSpan? {
     let taken = state.withLock { state -> (HeapSpan, PageIndex, Bool)? in
-      guard pageCount <= pageLimit - state.pagesInUse else { return nil }
+      guard pageCount <= min(pageLimit - state.pagesInUse, Self.largestRequest) else { return nil }
       guard let span = takeRecord(&state) else { return nil }
       guard let first = takePages(pageCount, &state) else {
         span.listNext = state.dead
