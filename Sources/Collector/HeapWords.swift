@@ -19,8 +19,8 @@ package struct HeapWords: ~Copyable {
   /// The collector marks: allocation owes work. Owner: the collector. Relaxed: a hint.
   package let isMarking = Atomic<UInt32>(0)
 
-  /// The generation whose unswept spans may be swept; equal to the heap's generation once
-  /// every mutator has answered the handshake that announced it.
+  /// The generation whose mutators may sweep what is left of the one before: the heap's, once
+  /// every mutator has answered the handshake that announced it; 0 while a cycle marks.
   /// Ordering: releasing by the collector, acquiring by a mutator that is about to sweep:
   /// it then sees the marks of every mutator's last round.
   package let sweepableGeneration = Atomic<UInt32>(0)

@@ -8,7 +8,7 @@
 //   3. scanStacksAndRoots    handshake `scan`: each mutator marks what its stack refers to,
 //                            and allocates black from then on; then the root slots
 //   4. drain                 mark, concurrently, with workers and assisting mutators
-//   5. terminateMarking      handshakes `flush` until a round finds nothing
+//   5. terminateMarking      handshakes `flush` until two rounds in a row find nothing
 //   6. lowerBarrier          the flag goes down; handshake `off`; in checked mode the
 //                            verifier looks at all marks
 //   7. advanceGeneration     handshake `returnSpans`: each mutator hands its spans back and
@@ -41,6 +41,8 @@ extension CollectedHeap {
     raiseBarrier()
     scanStacksAndRoots()
     if options.trace { trace.mark() }
+    // Only now, after the last answer to `scan`: if anybody scanned objects earlier, a stale word
+    // could make an unused slot of a run black whose thread has not been scanned yet.
     unsafe words.pointee.isMarking.store(1, ordering: .relaxed)
     requests.noteMarking()
     terminateMarking()
@@ -69,6 +71,8 @@ extension CollectedHeap {
   // MARK: - 2
 
   package func raiseBarrier() {
+    // Nothing is left to sweep, and nobody looks for it until all have the next generation.
+    unsafe words.pointee.sweepableGeneration.store(0, ordering: .relaxed)
     // Before the flag: whoever sees the flag up and the word down does what a mutator does
     // that has not seen the flag.
     registry.withLock { $0.protocolState.isCollecting = true }
@@ -90,21 +94,33 @@ extension CollectedHeap {
 
   /// Marks until nothing is white that is reachable.
   ///
-  /// A round: mark all that is queued, then have every mutator flush its buffer. When in a round
-  /// nothing white was found, nothing grey was in a mutator's hands (an assist says so before
-  /// it takes spans) and nothing is queued, then no buffer held a white object at its mutator's
-  /// answer, and none can come to hold one: every path to a white object would have to begin
-  /// in a slot or on a stack, and both are black.
+  /// A round: mark all that is queued, then have every mutator flush its buffer. It is clean when
+  /// nothing white was found in it, nothing grey was in a mutator's hands (an assist says so
+  /// before it takes spans) and nothing is queued. One clean round is not enough: a mutator
+  /// that has answered may fill its buffer again, set an object's mark bit and stand still
+  /// before it has queued it, and the next one to answer takes the object for marked. It has to
+  /// answer once more before its work is known to be visible: hence a second round, before which
+  /// nothing is forgotten. After two, no buffer held a white object at its mutator's answer,
+  /// and none can come to hold one: every path to a white object would have to begin in a
+  /// slot or on a stack, and both are black.
   ///
-  /// The queue is looked at first: an assist that takes the last spans after that has set
-  /// `foundWhite` before, and taking and looking are ordered by the queue's length.
+  /// Model: Verification/marking.pml, switches `no-confirm` and `reset-between`.
   package func terminateMarking() {
     repeat {
       drain()
       // Relaxed: the handshake's words order it before what mutators find in this round.
       unsafe words.pointee.foundWhite.store(0, ordering: .relaxed)
       handshake(.flush)
-    } while unsafe !queue.isEmpty || words.pointee.foundWhite.load(ordering: .relaxed) != 0
+      if hasWork { continue }
+      handshake(.flush)
+    } while hasWork
+  }
+
+  /// Whether something grey is known of. The queue is looked at first: an assist that takes the
+  /// last spans after that has set `foundWhite` before, and taking and looking are ordered by
+  /// the queue's length.
+  private var hasWork: Bool {
+    unsafe !queue.isEmpty || words.pointee.foundWhite.load(ordering: .relaxed) != 0
   }
 
   // MARK: - 6

@@ -107,7 +107,7 @@ extension CollectedHeap {
     var owed = debt.multipliedReportingOverflow(by: ratio).overflow ? debt : (debt * ratio) >> 10
     owed -= claimCredit(owed)
     guard owed > 0 else { return }
-    let start = heap_now()
+    let start = heap_thread_cpu()
     var paid = 0
     // Before spans are taken: the collector must not find the queue empty and believe it.
     unsafe state.pointee.marker.noteWork()
@@ -120,7 +120,7 @@ extension CollectedHeap {
       paid += unsafe state.pointee.marker.scannedBytes
     }
     unsafe state.pointee.marker.settle(self)
-    unsafe state.pointee.assistNanoseconds += Int(heap_now() - start)
+    unsafe state.pointee.assistNanoseconds += Int(heap_thread_cpu() - start)
     safepoint(mutator)
   }
 

@@ -63,7 +63,7 @@ public import Synchronization
   /// Bytes and slots taken from spans, less what was given back.
   package var takenBytes = 0
   package var takenSlots = 0
-  /// Nanoseconds spent assisting.
+  /// Nanoseconds of processor time spent assisting.
   package var assistNanoseconds = 0
   /// Calls of the slow half left until stress asks for a collection.
   package var callsUntilCollection = 0

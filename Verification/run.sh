@@ -1,0 +1,201 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Part of swift-managed-heap. See LICENSE.
+#
+# Checks the models of the collection protocol: every configuration, and every switch that leaves a rule out.
+#
+#     Verification/run.sh              everything: within 30 minutes on two cores and 16 GB
+#     Verification/run.sh --quick      what CI runs: under 3 minutes
+#     Verification/run.sh PATTERN      the runs whose names match a shell pattern (with either of the above)
+#
+# It needs `spin` (Debian: apt-get install spin) and a C compiler, and installs nothing. JOBS=1 runs one at a
+# time; CC names the compiler; KEEP=directory keeps the searches with their trails, to be replayed there with
+#
+#     spin -p -g -l -k MODEL.pml.trail DEFINES MODEL.pml
+#
+# A run is expected to be `clean` (no counterexample, searched whole), to find an `error`, or to be `bounded` (no
+# counterexample as far as it gets: it may hit its limits of time or memory, and says how far it got). Anything else
+# fails, a `clean` run that hits a limit included, and a switch that finds nothing above all: then the model does
+# not see what the rule is for.
+set -u
+cd "$(dirname "$0")" || exit 1
+
+quick=0
+pattern='*'
+for argument in "$@"; do
+  case $argument in
+    --quick) quick=1 ;;
+    -*) sed -n '5,20s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) pattern=$argument ;;
+  esac
+done
+
+CC=${CC:-cc}
+missing=0
+command -v spin >/dev/null || { echo "missing: spin (Debian, Ubuntu: apt-get install spin)"; missing=1; }
+command -v "$CC" >/dev/null || { echo "missing: a C compiler as $CC (Debian, Ubuntu: apt-get install gcc)"; missing=1; }
+command -v timeout >/dev/null || { echo "missing: timeout (coreutils)"; missing=1; }
+[ $missing = 0 ] || exit 1
+
+# Bounds of one run: seconds, and megabytes (two at a time fit into 16 GB).
+SECONDS_EACH=${SECONDS_EACH:-600}
+MEGABYTES=${MEGABYTES:-6500}
+JOBS=${JOBS:-2}
+
+# tier   name   model   mode   expected   defines
+#
+# mode: safety  assertions and deadlocks;  progress  non-progress cycles under weak fairness;  ltl  the model's formula
+# under weak fairness.
+table() {
+  cat <<'TABLE'
+quick  handshake/two                     handshake  safety    clean
+quick  handshake/count-last              handshake  safety    clean    COUNT_LAST
+quick  handshake/goes-on                 handshake  progress  clean
+quick  handshake/nobody-blocked          handshake  ltl       clean    STUCK
+full   handshake/three                   handshake  safety    clean    NM=3
+quick  handshake/blind-enter             handshake  progress  error    BLIND_ENTER
+quick  handshake/leave-unserved          handshake  safety    error    LEAVE_UNSERVED
+quick  handshake/answer-backwards        handshake  progress  error    ANSWER_BACKWARDS
+quick  handshake/no-recheck              handshake  progress  error    NO_RECHECK
+quick  handshake/early-adopt             handshake  safety    error    EARLY_ADOPT
+quick  handshake/unlocked-post           handshake  safety    error    UNLOCKED_POST
+quick  handshake/lost-wake               handshake  progress  error    LOST_WAKE
+quick  handshake/no-wake                 handshake  progress  error    NO_WAKE
+quick  handshake/hold-lock               handshake  ltl       error    STUCK HOLD_LOCK
+quick  handshake/serve-late              handshake  ltl       error    STUCK SERVE_LATE
+quick  marking/one-mutator               marking    safety    clean    NM=1 OLD=2 FINE
+quick  marking/one-allocates             marking    safety    clean    NM=1 OLD=1 FRESH=1 FINE
+quick  marking/two-mutators              marking    safety    clean    NM=2 OLD=1 FINE
+quick  marking/attach                    marking    safety    clean    NM=2 OLD=1 EAGER FINE ATTACH
+quick  marking/runs                      marking    safety    clean    NM=2 OLD=1 FRESH=2 EAGER STORELESS STALE ATTACH
+quick  marking/weak                      marking    safety    clean    NM=1 OLD=2 EAGER FINE WEAK
+quick  marking/assist                    marking    safety    clean    NM=2 OLD=1 EAGER FINE ASSIST
+quick  marking/garbage                   marking    safety    clean    NM=1 OLD=2 GARBAGE
+quick  marking/ends                      marking    ltl       clean    NM=2 OLD=1 EAGER POLLS
+full   marking/two-allocate              marking    safety    clean    NM=2 OLD=1 FRESH=1 EAGER
+full   marking/one-three-objects         marking    safety    clean    NM=1 OLD=2 FRESH=1 EAGER FINE
+full   marking/two-mutators-two          marking    safety    clean    NM=2 OLD=2 EAGER
+full   marking/two-fine                  marking    safety    clean    NM=2 OLD=2 EAGER FINE BLACK_START
+full   marking/three-in-a-chain          marking    safety    clean    NM=2 OLD=3 EAGER FINE BLACK_START CHAIN FEW_STORES
+full   marking/two-weak                  marking    safety    clean    NM=2 OLD=2 EAGER WEAK BLACK_START
+full   marking/roots                     marking    safety    clean    NM=1 OLD=2 EAGER FINE DROPPER
+full   marking/weak-attach               marking    safety    clean    NM=2 OLD=1 EAGER FINE WEAK ATTACH
+full   marking/assist-two                marking    safety    clean    NM=1 OLD=2 EAGER FINE ASSIST
+quick  marking/one-sync                  marking    safety    error    NM=2 OLD=1 ONE_SYNC
+quick  marking/no-deletion               marking    safety    error    NM=1 OLD=1 NO_DELETION
+full   marking/no-insertion              marking    safety    error    NM=2 OLD=1 FRESH=1 EAGER NO_INSERTION
+quick  marking/black-early               marking    safety    error    NM=1 OLD=1 FRESH=1 BLACK_EARLY
+quick  marking/trace-early               marking    safety    error    NM=2 OLD=1 FRESH=1 EAGER STORELESS STALE TRACE_EARLY
+quick  marking/no-flush                  marking    safety    error    NM=1 OLD=1 NO_FLUSH
+full   marking/no-confirm                marking    safety    error    NM=2 OLD=2 EAGER FINE BLACK_START NO_CONFIRM
+full   marking/reset-between             marking    safety    error    NM=2 OLD=3 EAGER FINE BLACK_START CHAIN FEW_STORES RESET_BETWEEN
+quick  marking/lose-buffer               marking    safety    error    NM=2 OLD=1 EAGER ATTACH LOSE_BUFFER
+quick  marking/white-attach              marking    safety    error    NM=2 OLD=1 FRESH=1 EAGER STORELESS ATTACH WHITE_ATTACH
+quick  marking/give-back                 marking    safety    error    NM=2 OLD=1 FRESH=1 EAGER STORELESS ATTACH GIVE_BACK
+quick  marking/no-shaded-lookup          marking    safety    error    NM=1 OLD=1 EAGER WEAK NO_SHADED_LOOKUP
+quick  marking/unlocked-end              marking    safety    error    NM=1 OLD=2 EAGER WEAK UNLOCKED_END
+quick  marking/no-root-shade             marking    safety    error    NM=1 OLD=1 EAGER DROPPER NO_ROOT_SHADE
+quick  marking/roots-late                marking    safety    error    NM=1 OLD=1 EAGER DROPPER ROOTS_LATE
+quick  queue/span                        queue      safety    clean
+quick  queue/read-first                  queue      safety    error    READ_FIRST
+quick  queue/clear-first                 queue      safety    error    CLEAR_FIRST
+quick  queue/plain-mark                  queue      safety    error    PLAIN_MARK
+quick  queue/plain-handback              queue      safety    error    PLAIN_HANDBACK
+quick  queue/no-queued                   queue      safety    error    NO_QUEUED
+quick  weak/two-mutators                 weak       safety    clean
+quick  weak/no-end                       weak       safety    error    NO_END
+quick  weak/no-shaded-lookup             weak       safety    error    NO_SHADED_LOOKUP
+quick  weak/idle-late                    weak       safety    error    IDLE_LATE
+quick  weak/no-settle                    weak       safety    error    NO_SETTLE
+quick  weak/settle-early                 weak       safety    error    SETTLE_EARLY
+quick  weak/settle-late                  weak       safety    error    SETTLE_LATE
+quick  weak/frozen                       weak       safety    error    FROZEN
+quick  sweep/two-mutators                sweep      safety    clean    SLOTS=1
+quick  sweep/early                       sweep      safety    clean    SLOTS=1 EARLY_SWEEP
+quick  sweep/stale-detach                sweep      safety    clean    SLOTS=1 STALE DETACH
+full   sweep/two-slots                   sweep      safety    clean
+full   sweep/two-slots-stale-detach      sweep      safety    clean    NM=1 STALE DETACH
+full   sweep/buffer-dropper              sweep      safety    clean    NM=1 BUFFER DROPPER
+full   sweep/three-cycles                sweep      safety    clean    SLOTS=1 CYCLES=3 STALE DETACH
+quick  sweep/no-finish                   sweep      safety    error    SLOTS=1 NO_FINISH
+quick  sweep/no-finish-wait              sweep      safety    error    SLOTS=1 NO_FINISH_WAIT
+quick  sweep/no-off                      sweep      safety    error    SLOTS=1 NO_OFF
+quick  sweep/no-return-wait              sweep      safety    error    SLOTS=1 NO_RETURN_WAIT
+quick  sweep/keep-allowed                sweep      safety    error    SLOTS=1 KEEP_ALLOWED
+quick  sweep/keep-spans                  sweep      safety    error    SLOTS=1 KEEP_SPANS
+quick  sweep/stay-black                  sweep      safety    error    SLOTS=1 STAY_BLACK
+quick  sweep/heap-generation             sweep      safety    error    SLOTS=1 HEAP_GENERATION
+quick  sweep/keep-marks                  sweep      safety    error    SLOTS=1 KEEP_MARKS
+quick  sweep/give-back                   sweep      safety    error    SLOTS=1 STALE DETACH GIVE_BACK
+quick  sweep/collect-late                sweep      safety    error    SLOTS=1 STALE DETACH COLLECT_LATE
+quick  sweep/keep-buffer                 sweep      safety    error    SLOTS=1 BUFFER KEEP_BUFFER
+quick  sweep/roots-mark-on               sweep      safety    error    SLOTS=1 DROPPER ROOTS_MARK_ON
+quick  sweep/own-attach                  sweep      safety    error    SLOTS=1 DETACH OWN_ATTACH
+TABLE
+}
+
+work=${KEEP:-$(mktemp -d)} || exit 1
+mkdir -p "$work"
+[ -n "${KEEP:-}" ] || trap 'rm -rf "$work"' EXIT
+
+# One run; prints one line, which begins with pass or FAIL.
+one() {
+  local name=$1 model=$2 mode=$3 expected=$4 defines=$5
+  local directory=$work/$name flags=() options=(-w24) compile=() define
+  for define in $defines; do flags+=("-D$define"); done
+  # The longest path without a repeated state: with three mutators and no end to the handshakes it is very long.
+  case $defines in *NM=3*) options+=(-m30000000) ;; *) options+=(-m1500000) ;; esac
+  case $mode in
+    safety) compile=(-DSAFETY -DNOFAIR) ;;
+    progress) compile=(-DNP -DNFAIR=3); options+=(-l -f) ;;
+    ltl) compile=(-DNFAIR=3); options+=(-a -f) ;;
+  esac
+  mkdir -p "$directory"
+  cp "$model.pml" "$directory/" || return
+  cd "$directory" || return
+  local verdict seen states took start=$SECONDS
+  if ! spin -a "${flags[@]+"${flags[@]}"}" "$model.pml" >spin.txt 2>&1; then
+    verdict=broken; sed -n 1,3p spin.txt
+  elif ! "$CC" -O2 -w -DCOLLAPSE "-DMEMLIM=$MEGABYTES" "${compile[@]}" -o pan pan.c >cc.txt 2>&1; then
+    verdict=broken; sed -n 1,3p cc.txt
+  else
+    timeout -s INT "$SECONDS_EACH" nice -n 19 ./pan "${options[@]}" >pan.txt 2>&1
+    if grep -q 'errors: [1-9]' pan.txt; then
+      verdict=error
+    elif grep -q 'errors: 0' pan.txt && ! grep -Eq 'Search not completed|max search depth too small|out of memory' pan.txt
+    then
+      verdict=clean
+    elif grep -Eq 'errors: 0|Interrupted' pan.txt; then
+      verdict=bounded
+    else
+      verdict=broken
+    fi
+  fi
+  took=$((SECONDS - start))
+  states=$(grep 'states, stored' pan.txt 2>/dev/null | tail -1 | awk '{printf "%d", $1}')
+  seen=$(sed -n 's/^pan:1: //p' pan.txt 2>/dev/null)
+  # The searches are thrown away, their results kept until the end.
+  rm -f pan pan.c pan.[bhmpt]
+  local word=FAIL
+  [ "$verdict" = "$expected" ] && word=pass
+  [ "$expected" = bounded ] && [ "$verdict" = clean ] && word=pass
+  # An assertion of Spin's own (a deadlock) is not what a switch is after.
+  case $expected-$seen in error-*'invalid end'*) word=FAIL ;; esac
+  printf '%s  %-34s %-8s %11s states %5d s  %s\n' "$word" "$name" "$verdict" "${states:--}" "$took" "${seen% (at}"
+}
+
+running=0
+while read -r tier name model mode expected defines; do
+  [ "$quick" = 0 ] || [ "$tier" = quick ] || continue
+  # shellcheck disable=SC2254  # a pattern on purpose
+  case $name in $pattern) ;; *) continue ;; esac
+  if [ "$running" -ge "$JOBS" ]; then wait -n; running=$((running - 1)); fi
+  (one "$name" "$model" "$mode" "$expected" "$defines") | tee -a "$work/results" &
+  running=$((running + 1))
+done < <(table)
+wait
+
+passed=$(grep -c '^pass' "$work/results")
+failed=$(grep -c '^FAIL' "$work/results")
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" != 0 ]

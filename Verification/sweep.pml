@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Part of swift-managed-heap. See LICENSE.
+ *
+ * Spans through the cycles: generations, cached spans and their runs, mark bits, who sweeps what and when.
+ *
+ * Marking itself is marking.pml's matter; here it is one step that marks what lives. What lives is a ghost: a bit for each
+ * object, set when it is allocated and cleared, by chance, when the program forgets it. What stays of marking is
+ * what could touch the bits of a span at the wrong time: black runs, shades by mutators that found the flag up, a
+ * stale stack word that marks an unused slot, and drops of roots by threads that are not attached. A shade marks directly, as a
+ * full buffer does; with BUFFER it may stay in the buffer instead.
+ *
+ * S spans of SLOTS slots. A span's generation is counted modulo 4, so that "one too old" and "one too new" differ; the lists
+ * know its parity only, as the code's do. Taking a span from a list and putting it back are single steps: the list's
+ * lock. Everything else about a span belongs to its owner alone, except the mark bits.
+ *
+ * Properties       no object that lives is freed; a span is swept only from the generation before; no slot that was
+ *                  never allocated becomes an object; at the start of a cycle all marks are clear, all spans are of the heap's
+ *                  generation, and all that was dead when the last cycle began is gone
+ * Configurations   NM, S, SLOTS, CYCLES; DETACH, STALE, BUFFER, DROPPER
+ * Variant          EARLY_SWEEP: sweeping is allowed when RETURN is posted, not when all have answered: as good, because a mutator
+ *                  sweeps only when `sweepable` is its own generation; what must wait for the answers is the next cycle
+ * Switches         NO_FINISH  NO_FINISH_WAIT  NO_OFF  NO_RETURN_WAIT  KEEP_ALLOWED  KEEP_SPANS  STAY_BLACK  HEAP_GENERATION  KEEP_MARKS
+ *                  GIVE_BACK  COLLECT_LATE  KEEP_BUFFER  ROOTS_MARK_ON  OWN_ATTACH
+ */
+#ifndef NM
+#define NM 2
+#endif
+#ifndef S
+#define S 2
+#endif
+#ifndef SLOTS
+#define SLOTS 2
+#endif
+#ifndef CYCLES
+#define CYCLES 2
+#endif
+#define FULL ((1 << SLOTS) - 1)
+#define BELOW(i) ((1 << (i)) - 1)
+
+/* Where a span is. */
+#define PAGES 0            /* in the page heap */
+#define LISTED 1           /* in the central list of its generation's parity */
+#define SWEEPING 2         /* owned by whoever sweeps it */
+#define CACHED 3           /* owned by a mutator */
+
+#define NONE 0
+#define SCAN 1
+#define OFF 2
+#define RETURN 3
+
+byte place[S], generation[S];
+byte allocated[S], marks[S], freeIndex[S];
+byte object[S], live[S], dead[S]; /* ghosts: slots that hold an object; that the program can reach; that were garbage when the cycle began */
+
+byte heapGeneration;       /* Guarded by: the registry lock (changes with the posting of RETURN) */
+bool heapBlack;            /* likewise, with SCAN and RETURN */
+bool heapCollects;         /* likewise, from raising the flag to RETURN */
+byte sweepable;            /* the generation whose unswept spans may be swept, or 4: none may */
+byte sweepers;             /* mutators that sweep */
+bool flag;
+#ifdef DROPPER
+bool rootsMark;
+#endif
+
+byte request[NM];
+bool attached[NM];
+byte mine[NM];             /* the mutator's copy of the generation; changed by RETURN and by attaching only */
+bool black[NM];
+byte span[NM];             /* cached span + 1, or 0 */
+byte cursor[NM], limit[NM];
+#ifdef BUFFER
+byte buffered[NM];         /* one slot, as span * SLOTS + slot + 1, or 0 */
+#endif
+
+/* The first free slot from freeIndex on; SLOTS if none. */
+inline firstFree(s, i) {
+  i = freeIndex[s];
+  do
+  :: i < SLOTS && (allocated[s] & (1 << i)) -> i++
+  :: else -> break
+  od
+}
+#if SLOTS == 1
+#define HAS_ROOM(s) (freeIndex[s] == 0 && allocated[s] == 0)
+#else
+#define HAS_ROOM(s) ((freeIndex[s] == 0 && allocated[s] != FULL) || (freeIndex[s] == 1 && !(allocated[s] & 2)))
+#endif
+#define SWEPT(s, g) (place[s] == LISTED && ((generation[s] ^ (g)) & 1) == 0)
+#define UNSWEPT(s, g) (place[s] == LISTED && ((generation[s] ^ (g)) & 1) == 1)
+
+#if S == 1
+#define ANY(P) (P(0))
+#define CHOOSE(P, v) if :: P(0) -> v = 0 fi
+#define ANY2(P, g) (P(0, g))
+#define CHOOSE2(P, g, v) if :: P(0, g) -> v = 0 fi
+#else
+#define ANY(P) (P(0) || P(1))
+#define CHOOSE(P, v) if :: P(0) -> v = 0 :: P(1) -> v = 1 fi
+#define ANY2(P, g) (P(0, g) || P(1, g))
+#define CHOOSE2(P, g, v) if :: P(0, g) -> v = 0 :: P(1, g) -> v = 1 fi
+#endif
+#define FRESH(s) (place[s] == PAGES)
+#define LIVES(s) (live[s] != 0)
+#define COUNTS(s) (((allocated[s] | BELOW(freeIndex[s])) & FULL) != 0)
+
+/* Picks one of the bits of a set that is not empty. */
+inline pickBit(set, v) {
+  if
+  :: ((set) & 1) -> v = 1
+#if SLOTS > 1
+  :: ((set) & 2) -> v = 2
+#endif
+  fi
+}
+
+/* Hands the cached span back. The rest of the run was never allocated, so its marks go, and freeIndex goes back to the cursor;
+   unless somebody may be about to mark such a slot for a stale word: then the rest stays allocated, as if it held objects
+   that nobody refers to, until it is swept. */
+inline handBack(m, keeping) {
+  if
+  :: span[m] ->
+     s = span[m] - 1;
+     if
+     :: keeping -> object[s] = object[s] | (BELOW(limit[m]) & ~BELOW(cursor[m]))
+     :: else ->
+#ifndef KEEP_MARKS
+        marks[s] = marks[s] & ~(BELOW(limit[m]) & ~BELOW(cursor[m]));
+#endif
+        freeIndex[s] = cursor[m]
+     fi;
+     place[s] = LISTED;
+     span[m] = 0; cursor[m] = 0; limit[m] = 0; s = 0
+  :: else
+  fi
+}
+
+/* Sweeps span s, which the caller owns, to generation g. Two steps: the bits, and what makes the span usable. */
+inline sweep(s, g) {
+  d_step {
+    assert(generation[s] == (g + 3) % 4);
+    b = marks[s];
+    assert((live[s] & ~b) == 0);   /* nothing that lives is freed */
+    assert((b & ~object[s]) == 0); /* nothing comes from nowhere */
+    object[s] = b;
+    dead[s] = dead[s] & b;
+    allocated[s] = b;
+    b = 0
+  }
+  d_step {
+    marks[s] = 0;
+    freeIndex[s] = 0;
+    generation[s] = g
+  }
+}
+
+proctype Mutator(byte m) {
+  byte s, b;
+
+end: do
+  /* Answers. */
+  :: atomic { request[m] == SCAN ->
+       black[m] = true;
+       if
+       :: span[m] -> marks[span[m] - 1] = marks[span[m] - 1] | (BELOW(limit[m]) & ~BELOW(cursor[m]))
+       :: else
+       fi;
+       request[m] = NONE }
+  :: atomic { request[m] == OFF ->
+#if defined(BUFFER) && !defined(KEEP_BUFFER)
+       buffered[m] = 0;
+#endif
+       request[m] = NONE }
+  :: atomic { request[m] == RETURN ->
+#ifndef KEEP_SPANS
+       handBack(m, false);
+#endif
+#ifndef STAY_BLACK
+       black[m] = false;
+#endif
+       mine[m] = heapGeneration;
+       request[m] = NONE }
+
+  /* Allocation: from the run; from the next run of the span; a full span is handed back. */
+  :: atomic { cursor[m] < limit[m] ->
+       s = span[m] - 1;
+       assert((object[s] & (1 << cursor[m])) == 0);
+       object[s] = object[s] | (1 << cursor[m]);
+       live[s] = live[s] | (1 << cursor[m]);
+       cursor[m]++;
+       s = 0 }
+  :: d_step { span[m] && cursor[m] == limit[m] ->
+       s = span[m] - 1;
+       firstFree(s, b);
+       if
+       :: b < SLOTS ->
+          cursor[m] = b;
+          do
+          :: b < SLOTS && !(allocated[s] & (1 << b)) -> b++
+          :: else -> break
+          od;
+          limit[m] = b;
+          freeIndex[s] = b;
+          if
+          :: black[m] -> marks[s] = marks[s] | (BELOW(limit[m]) & ~BELOW(cursor[m]))
+          :: else
+          fi
+       :: else ->
+          freeIndex[s] = SLOTS; place[s] = LISTED; span[m] = 0; cursor[m] = 0; limit[m] = 0
+       fi;
+       s = 0; b = 0 }
+
+  /* The next span: one swept with room, or fresh from the page heap. */
+#define ROOMY(s, g) (SWEPT(s, g) && HAS_ROOM(s))
+  :: atomic { attached[m] && !span[m] && ANY2(ROOMY, mine[m]) ->
+       CHOOSE2(ROOMY, mine[m], s);
+       assert(generation[s] == mine[m]);
+       place[s] = CACHED; span[m] = s + 1;
+       cursor[m] = freeIndex[s]; limit[m] = freeIndex[s]; s = 0 }
+  :: atomic { attached[m] && !span[m] && ANY(FRESH) ->
+       CHOOSE(FRESH, s);
+       assert(marks[s] == 0 && object[s] == 0);
+       place[s] = CACHED; span[m] = s + 1;
+       allocated[s] = 0; freeIndex[s] = 0;
+#ifdef HEAP_GENERATION
+       generation[s] = heapGeneration;
+#else
+       generation[s] = mine[m];
+#endif
+       s = 0 }
+
+  /* Or one that has to be swept first: the test, the counting, the taking, the sweep. */
+  :: attached[m] && !span[m] && sweepable == mine[m] && ANY2(UNSWEPT, mine[m]) ->
+     sweepers++;
+     if
+     :: atomic { ANY2(UNSWEPT, mine[m]) -> CHOOSE2(UNSWEPT, mine[m], s); place[s] = SWEEPING };
+        sweep(s, mine[m]);
+        atomic { place[s] = (allocated[s] == 0 -> PAGES : LISTED); s = 0 }
+     :: !ANY2(UNSWEPT, mine[m])
+     fi;
+     sweepers--
+
+  /* The program forgets an object. */
+  :: atomic { ANY(LIVES) -> CHOOSE(LIVES, s); pickBit(live[s], b); live[s] = live[s] & ~b; s = 0; b = 0 }
+
+  /* A store that finds the flag up; then, without a safepoint in between, the shade of something that lives: what it reads or
+     what it writes. */
+  :: attached[m] && flag ->
+     if
+     :: atomic { ANY(LIVES) -> CHOOSE(LIVES, s); pickBit(live[s], b); marks[s] = marks[s] | b; s = 0; b = 0 }
+#ifdef BUFFER
+     :: atomic { ANY(LIVES) -> CHOOSE(LIVES, s); pickBit(live[s], b); buffered[m] = s * SLOTS + b; s = 0; b = 0 }
+     :: atomic { buffered[m] -> 
+          s = (buffered[m] - 1) / SLOTS; b = buffered[m] - s * SLOTS; marks[s] = marks[s] | b; buffered[m] = 0; s = 0; b = 0 }
+#endif
+     :: true
+     fi
+
+#ifdef DETACH
+  :: atomic { attached[m] ->
+#ifdef GIVE_BACK
+       handBack(m, false);
+#else
+       handBack(m, heapCollects);
+#endif
+       attached[m] = false; request[m] = NONE; black[m] = false }
+  :: atomic { !attached[m] ->
+       attached[m] = true; black[m] = heapBlack;
+#ifndef OWN_ATTACH
+       mine[m] = heapGeneration
+#endif
+     }
+#endif
+  od
+}
+
+#ifdef DROPPER
+/* A root handle is dropped by a thread that is not attached: one step, because of the root table's lock. */
+active proctype Dropper() {
+  byte s, b;
+end: do
+  :: atomic { rootsMark && ANY(LIVES) -> CHOOSE(LIVES, s); pickBit(live[s], b); marks[s] = marks[s] | b; s = 0; b = 0 }
+  od
+}
+#endif
+
+#if NM > 1
+#define ANSWERED (request[0] == NONE && request[1] == NONE)
+inline post(k) {
+  if :: attached[0] -> request[0] = k :: else fi;
+  if :: attached[1] -> request[1] = k :: else fi
+}
+#else
+#define ANSWERED (request[0] == NONE)
+inline post(k) {
+  if :: attached[0] -> request[0] = k :: else fi
+}
+#endif
+
+/* Step 1, and what must be true when it is done. */
+inline finishSweeping() {
+#ifndef NO_FINISH
+  do
+  :: ANY2(UNSWEPT, heapGeneration) -> 
+     if
+     :: atomic { ANY2(UNSWEPT, heapGeneration) -> CHOOSE2(UNSWEPT, heapGeneration, s); place[s] = SWEEPING };
+        sweep(s, heapGeneration);
+        atomic { place[s] = (allocated[s] == 0 -> PAGES : LISTED); s = 0 }
+     :: !ANY2(UNSWEPT, heapGeneration)
+     fi
+#ifdef NO_FINISH_WAIT
+  :: !ANY2(UNSWEPT, heapGeneration) -> break
+#else
+  :: !ANY2(UNSWEPT, heapGeneration) -> if :: sweepers == 0 -> break :: else fi
+#endif
+  od;
+#endif
+#ifndef KEEP_ALLOWED
+  sweepable = 4;
+#endif
+  skip; /* Spin does not let a loop break into a d_step */
+  d_step {
+    s = 0;
+    do
+    :: s < S ->
+       assert(marks[s] == 0);
+       assert(dead[s] == 0);
+       assert(place[s] == PAGES || generation[s] == heapGeneration);
+       s++
+    :: else -> break
+    od;
+    s = 0
+  }
+}
+
+/* A stale word, on a stack or in an ambiguous field: it is looked up, and then the slot is marked. Finding garbage is its
+   right. Here the collector does it, whoever does it in the code. */
+inline staleWord() {
+  if
+  :: atomic { ANY(COUNTS) -> CHOOSE(COUNTS, s); pickBit((allocated[s] | BELOW(freeIndex[s])) & FULL, b); dead[s] = dead[s] & ~b };
+     d_step { marks[s] = marks[s] | b; s = 0; b = 0 }
+  :: true
+  fi
+}
+
+proctype Collector() {
+  byte s, b, cycle;
+
+  do
+  :: cycle < CYCLES ->
+     cycle++;
+     finishSweeping();
+
+     d_step {
+#ifndef COLLECT_LATE
+       heapCollects = true;
+#endif
+       flag = true;
+       do
+       :: s < S -> dead[s] = object[s] & ~live[s]; s++
+       :: else -> break
+       od;
+       s = 0
+     }
+#ifdef DROPPER
+     rootsMark = true;
+#endif
+
+#ifdef STALE
+     staleWord();
+#endif
+     d_step { heapBlack = true; heapCollects = true; post(SCAN) };
+     ANSWERED;
+
+#ifdef STALE
+     staleWord();
+#endif
+
+     /* Marking. */
+     d_step {
+       s = 0;
+       do
+       :: s < S -> marks[s] = marks[s] | live[s]; s++
+       :: else -> break
+       od;
+       s = 0
+     };
+
+     /* lowerBarrier */
+#if defined(DROPPER) && !defined(ROOTS_MARK_ON)
+     rootsMark = false;
+#endif
+#ifdef NO_OFF
+     flag = false;
+#else
+     flag = false;
+     d_step { post(OFF) };
+     ANSWERED;
+#endif
+
+     /* advanceGeneration */
+     d_step {
+       heapGeneration = (heapGeneration + 1) % 4;
+       heapBlack = false; heapCollects = false;
+       post(RETURN)
+#ifdef EARLY_SWEEP
+       ; sweepable = heapGeneration
+#endif
+     };
+#ifndef NO_RETURN_WAIT
+     ANSWERED;
+#endif
+     sweepable = heapGeneration;
+#if defined(DROPPER) && defined(ROOTS_MARK_ON)
+     if :: atomic { ANY2(UNSWEPT, heapGeneration) -> CHOOSE2(UNSWEPT, heapGeneration, s); place[s] = SWEEPING };
+        sweep(s, heapGeneration);
+        atomic { place[s] = (allocated[s] == 0 -> PAGES : LISTED); s = 0 }
+     :: !ANY2(UNSWEPT, heapGeneration)
+     fi;
+     rootsMark = false
+#endif
+  :: else -> break
+  od;
+  finishSweeping()
+}
+
+init {
+  atomic {
+    attached[0] = true;
+    run Mutator(0);
+#if NM > 1
+    attached[1] = true;
+    run Mutator(1);
+#endif
+    run Collector()
+  }
+}
