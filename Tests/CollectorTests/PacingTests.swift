@@ -108,9 +108,10 @@ struct PacingTests {
     for live in [8 << 20, 100 << 20, 1 << 34] {
       let decision = pacing.decide(.init(live: live))
       #expect(decision.trigger > live && decision.trigger < decision.goal)
-      // Allocating from the trigger to the goal pays for marking all that is live, to the
-      // rounding of the ratio.
-      let paid = Double(decision.goal - decision.trigger) * Double(decision.assistRatio) / 1024
+      // Allocating half of the way from the trigger to the goal pays for marking all that is
+      // live, to the rounding of the ratio.
+      let runway = Double(decision.goal - decision.trigger) / 2
+      let paid = runway * Double(decision.assistRatio) / 1024
       #expect(abs(paid - Double(live)) < Double(live) / 1000)
     }
   }

@@ -8,7 +8,7 @@
 //            limit lowers it
 //   trigger  a share of the way from live to the goal: marking runs while the rest is used up
 //   assist   bytes to mark for each byte allocated after the trigger, so that marking is done
-//            when the goal is reached, even if workers do nothing
+//            half-way to the goal, even if workers do nothing
 //
 // A pure value: figures in, decisions out. All arithmetic saturates: a percentage of Int.max
 // or a limit of zero traps nowhere.
@@ -57,7 +57,7 @@ package struct Pacing: Sendable {
 
   /// The part of the way from live to goal, in 1/16, after which a cycle starts. More means
   /// fewer cycles and more assists, less the opposite.
-  private static var triggerShare: Int { 9 }
+  private static var triggerShare: Int { 8 }
 
   /// An allocation owes this many times its size at the most: a goal that is already passed
   /// shall not stop the program.
@@ -70,7 +70,9 @@ package struct Pacing: Sendable {
     let room = max(goal - live, 0)
     // Divided first: no product can overflow.
     let trigger = live.saturatingAdd(room / 16 * Self.triggerShare)
-    let runway = max(goal - trigger, 1)
+    // Half of the way that is left: the goal counts objects, and the spans that hold them are
+    // not all full. Less of it means more assists and a smaller peak.
+    let runway = max((goal - trigger) / 2, 1)
     let ratio = min(Double(live) * 1024 / Double(runway), Double(Self.largestRatio))
     return Decision(goal: goal, trigger: trigger, assistRatio: Int(ratio))
   }
