@@ -5,8 +5,7 @@
 //
 // A layout says where in an object the references are. It belongs to a span, not to an
 // object: all slots of a span hold objects of one layout, so the scan loop loads it once for
-// up to a thousand objects and an allocation writes no header (DESIGN: layout-segregated
-// spans). Two kinds:
+// up to a thousand objects, and an allocation writes no header. Two kinds:
 //
 //   object   `size` bytes; references at fixed offsets
 //   array    a count in the first word, elements of `size` bytes from `elementsOffset` on;
