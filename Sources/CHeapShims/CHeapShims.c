@@ -21,6 +21,7 @@
 uint32_t heap_barrier_flag = 0;
 uintptr_t heap_arena_index[HEAP_ARENA_SLOTS];
 _Thread_local void *heap_current_mutator = NULL;
+_Thread_local uint64_t heap_held_lock_ranks = 0;
 
 void heap_thread_name(char *buffer, size_t size) {
   if (pthread_getname_np(pthread_self(), buffer, size) != 0 && size > 0) buffer[0] = 0;

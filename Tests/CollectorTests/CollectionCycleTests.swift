@@ -10,6 +10,7 @@
 import Collector
 import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Collection cycles")

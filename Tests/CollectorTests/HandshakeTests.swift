@@ -8,6 +8,7 @@ import Collector
 import Glibc
 import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Handshakes")

@@ -21,6 +21,7 @@ import Collector
 import Glibc
 import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 /// A heap with four types.
@@ -306,91 +307,6 @@ extension HeapSpan {
     take(run)
     return run
   }
-}
-
-// MARK: - Threads
-
-/// A thread of a test.
-final class TestThread: Sendable {
-  private let id: UInt64
-
-  private final class Start: Sendable {
-    let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-  }
-
-  init(_ body: @escaping @Sendable () -> Void) {
-    var id: UInt64 = 0
-    let context = unsafe Unmanaged.passRetained(Start(body)).toOpaque()
-    let error = unsafe heap_thread_start(
-      &id,
-      { context in
-        guard let context = unsafe context else { return }
-        unsafe Unmanaged<Start>.fromOpaque(context).takeRetainedValue().body()
-      }, context)
-    precondition(error == 0, "a test's thread could not be started")
-    self.id = id
-  }
-
-  func join() { heap_thread_join(id) }
-}
-
-/// Something that one thread does and another waits for.
-final class Event: Sendable {
-  private let word = WaitWord.make()
-
-  deinit { word.destroy() }
-
-  func happen() { word.set(1) }
-  var hasHappened: Bool { word.value == 1 }
-
-  /// Waits until it has happened; false after so many seconds without.
-  @discardableResult
-  func wait(seconds: Double = 20) -> Bool {
-    let end = heap_now() + UInt64(seconds * 1e9)
-    while word.value == 0 {
-      if heap_now() > end { return false }
-      word.wait(while: 0, atMost: 1_000_000)
-    }
-    return true
-  }
-}
-
-/// Runs `body` on so many threads at once, and returns when all have ended.
-func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
-  let threads = (0..<count).map { number in TestThread { body(number) } }
-  for thread in threads { thread.join() }
-}
-
-// MARK: - Random programs
-
-/// A random program's numbers (SplitMix64), from a seed that is printed: set HEAP_TEST_SEED to
-/// repeat a run.
-struct RandomNumbers: RandomNumberGenerator {
-  let seed: UInt64
-  private var state: UInt64
-
-  init(_ name: String) {
-    self.init(
-      seed: unsafe getenv("HEAP_TEST_SEED").flatMap { unsafe UInt64(String(cString: $0)) }
-        ?? .random(in: 0 ... .max))
-    print("\(name): HEAP_TEST_SEED=\(seed)")
-  }
-
-  init(seed: UInt64) {
-    self.seed = seed
-    state = seed
-  }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-    return mixed ^ (mixed >> 31)
-  }
-
-  mutating func below(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }
 }
 
 extension ExitTest.Result? {

@@ -9,6 +9,7 @@
 import Collector
 import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Span lists and the mark queue")

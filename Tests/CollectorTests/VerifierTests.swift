@@ -6,6 +6,7 @@
 import Collector
 import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Verifier")

@@ -67,6 +67,12 @@ extern _Thread_local void *_Nullable heap_current_mutator
 static inline void *_Nullable heap_current(void) { return heap_current_mutator; }
 static inline void heap_set_current(void *_Nullable mutator) { heap_current_mutator = mutator; }
 
+/// The ranks of the locks that the thread holds, one bit each (debug builds: LockRank).
+extern _Thread_local uint64_t heap_held_lock_ranks __attribute__((tls_model("initial-exec")));
+
+static inline uint64_t heap_held_ranks(void) { return heap_held_lock_ranks; }
+static inline void heap_set_held_ranks(uint64_t ranks) { heap_held_lock_ranks = ranks; }
+
 /// Writes the calling thread's name, at most `size` bytes with the closing zero.
 void heap_thread_name(char *_Nonnull buffer, size_t size);
 

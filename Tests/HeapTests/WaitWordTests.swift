@@ -4,8 +4,9 @@
 // The word that threads wait on: no wake is missed, no wait is for ever when a limit is given.
 
 import CHeapShims
-import Collector
+import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Wait words")

@@ -54,6 +54,11 @@ public import Synchronization
       Int64(nanoseconds ?? -1))
   }
 
+  /// Wakes one of the threads that wait.
+  package func wakeOne() {
+    unsafe heap_wake(UnsafeMutableRawPointer(word).assumingMemoryBound(to: UInt32.self), 1)
+  }
+
   package func wakeAll() {
     unsafe heap_wake(UnsafeMutableRawPointer(word).assumingMemoryBound(to: UInt32.self), .max)
   }
