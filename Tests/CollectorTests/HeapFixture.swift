@@ -149,9 +149,9 @@ struct Program {
 
   // MARK: - Allocating
 
-  /// The cache's key of a layout in a class, as the address of a metatype is one.
+  /// The cache's key of a layout in a class: any word that no other pair has.
   static func key(_ layout: HeapLayout, _ sizeClass: SizeClass) -> UInt {
-    ThreadCache.arrayKey(element: layout.address, sizeClass)
+    layout.address | (UInt(sizeClass.number) + 1) << 48
   }
 
   /// A slot of a class; nil when there is no memory.
@@ -160,7 +160,7 @@ struct Program {
     let state = unsafe mutator.state
     if unsafe state.pointee.cache.find(key) == nil {
       _ = unsafe state.pointee.cache.add(
-        key, .small, shelf: fixture.shelf(layout, in: sizeClass), slotSize: sizeClass.slotSize)
+        key, shelf: fixture.shelf(layout, in: sizeClass), slotSize: sizeClass.slotSize)
     }
     while true {
       guard let entry = unsafe state.pointee.cache.find(key) else { return nil }

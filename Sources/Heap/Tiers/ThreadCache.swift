@@ -1,35 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// A thread's cache: for each type that the thread allocates, the run it allocates from.
+// A thread's cache: for each kind of object that the thread allocates, the run of slots that
+// it allocates from.
 //
-// A hash table keyed by the type: the address of its metatype, which the linker knows, so an
-// allocation needs neither a token from the user nor a static per type. An entry is one cache
-// line: key, cursor, limit, and what the slow half needs. Allocating is
+// The cache is a hash table. Its keys are words that mean nothing here: whoever allocates
+// chooses them (Mutator/Threads/CacheKey.swift has the scheme). An entry is one cache line: the
+// key, the cursor and the limit of the run, and what the slow half needs. The fast half of an
+// allocation is inlined into the program (Mutator/Threads/HeapMutator.swift):
 //
 //     hash the key · compare it · compare cursor with limit · advance the cursor
 //
-// and everything else is slow: the first probe missed, or the run is used up.
+// The slow half does everything else. It begins when the first probe finds another key, or when
+// the run is used up.
 //
-// Probing is linear, and the first probe is the only one in the fast half. When the slow half
-// finds the entry further on, it swaps it into the place of the first probe: two types that
-// collide and alternate pay a slow call each time, all others never again. The table is kept
-// three quarters empty so that this stays rare.
+// Probing is linear, and the fast half makes the first probe only. When the slow half finds the
+// entry further on, it swaps the entry into the place of the first probe. So only two kinds
+// that collide and alternate pay a slow call each time. At least three quarters of the table
+// stay empty, which keeps such collisions rare.
 //
-//     key of an object type     the address of its metatype
-//     key of an array           that of its element type, and size class + 1 in the top bits
-//     tinyKey                   the 16-byte slots that tiny values share
-//
-// Owner       the one thread that is attached (or who acts on its behalf); no lock.
-// Invariant   an entry with a span owns it, and cursor ..< limit is the rest of its run:
+// Owner       the thread that is attached, or the thread that acts on its behalf; no lock.
+// Invariant   an entry with a span owns the span, and cursor ..< limit is the rest of its run:
 //             free slots, zero unless noscan, all below the span's freeIndex.
-// Slow path   Collector/Allocation/Refill.swift
+// Slow path   Mutator/Threads/Allocation.swift finds the entry. When the run is used up,
+//             Collector/Allocation/Refill.swift finds the next one.
 
 internal import CHeapShims
 
-/// One type's run.
-@usableFromInline package struct CacheEntry {
-  /// 0: the entry is empty.
+/// The run of one key. One cache line.
+@frozen @usableFromInline package struct CacheEntry {
+  /// What the run is for; 0: the entry is empty.
   @usableFromInline package var key: UInt
   /// The next free slot of the run, and the end of the run.
   @usableFromInline package var cursor: UInt
@@ -37,26 +37,17 @@ internal import CHeapShims
   @usableFromInline package var slotSize: UInt
   /// The record of the span, or 0 when there is none.
   @usableFromInline package var spanAddress: UInt
+  /// Where the spans come from and go to. An entry whose objects do not come from runs (large
+  /// ones have spans of their own) has a shelf and never a span.
   @usableFromInline package var shelfAddress: UInt
-  /// How the slow half makes objects of the type.
-  package var kind: Kind
   /// Slots of the span that were allocated when the cache took it.
-  package var countBefore: Int
-
-  /// Where objects of a type come from.
-  package enum Kind: UInt, Sendable {
-    /// Slots of spans.
-    case small
-    /// Shares of the open tiny slot; the entry never has a run.
-    case tiny
-    /// Spans of their own; the entry never has a run.
-    case large
-  }
+  @usableFromInline package var countBefore: Int
+  /// Fills the cache line, so that no entry lies on two.
+  @usableFromInline var unused: UInt
 
   package init() {
     (key, cursor, limit, slotSize, spanAddress, shelfAddress) = (0, 0, 0, 0, 0, 0)
-    kind = .small
-    countBefore = 0
+    (countBefore, unused) = (0, 0)
   }
 
   package var span: HeapSpan? {
@@ -74,14 +65,14 @@ internal import CHeapShims
   }
 }
 
-/// The table of a thread's runs.
+/// The runs of a thread, by key.
 @safe @frozen @usableFromInline package struct ThreadCache {
   @usableFromInline package var entries: UnsafeMutablePointer<CacheEntry>
   /// The number of entries, a power of two, less one.
   @usableFromInline package var mask: UInt
   package private(set) var used: Int
 
-  /// Entries of a new cache: 4 KiB, good for 16 types. More costs memory for each thread,
+  /// Entries of a new cache: 4 KiB, enough for 16 keys. More costs memory for each thread,
   /// less means growing sooner.
   private static var initialCount: Int { 64 }
 
@@ -104,32 +95,18 @@ internal import CHeapShims
 
   // MARK: - Fast path
 
-  /// Where an object type's entry is if the first probe finds it.
+  /// The place of the first probe for a key.
   ///
-  /// Metatypes lie side by side in the program's data, so their addresses without the low
-  /// bits spread well.
+  /// The four lowest bits of a key do not count: keys are addresses, mostly, of things that lie
+  /// side by side. What is left of such addresses spreads well.
   @inlinable @inline(__always)
-  package static func home(ofType key: UInt, mask: UInt) -> UInt { (key >> 4) & mask }
-
-  /// The key of the slots that tiny values share: no metatype has it.
-  package static var tinyKey: UInt { 16 }
-
-  /// The key of the arrays of an element type in a size class.
-  @inlinable @inline(__always)
-  package static func arrayKey(element: UInt, _ sizeClass: SizeClass) -> UInt {
-    element | (UInt(sizeClass.number) &+ 1) << 48
-  }
+  package static func home(of key: UInt, mask: UInt) -> UInt { (key >> 4) & mask }
 
   // MARK: - Slow path
 
-  /// The same for any key: the top bits of an array's are its size class, of a type's are 0.
-  private static func home(_ key: UInt, mask: UInt) -> UInt {
-    ((key >> 4) &+ (key >> 48) &* 5) & mask
-  }
-
-  /// The entry of a key, moved to its home; nil when the type is new to the thread.
+  /// The entry of a key, moved to its home; nil when the thread has not used the key before.
   package func find(_ key: UInt) -> UnsafeMutablePointer<CacheEntry>? {
-    let home = Self.home(key, mask: mask)
+    let home = Self.home(of: key, mask: mask)
     var place = home
     while true {
       let entry = unsafe entries + Int(place)
@@ -146,16 +123,17 @@ internal import CHeapShims
     }
   }
 
-  /// Adds an entry without a run for a new key.
+  /// Adds an entry without a run.
+  ///
+  /// - Precondition: `key` is not 0, and the cache does not have it yet.
   package mutating func add(
-    _ key: UInt, _ kind: CacheEntry.Kind, shelf: SpanShelf, slotSize: Int
+    _ key: UInt, shelf: SpanShelf, slotSize: Int
   ) -> UnsafeMutablePointer<CacheEntry> {
     if (used + 1) * 4 > Int(mask) + 1 { growTable() }
     var entry = CacheEntry()
     entry.key = key
     entry.slotSize = UInt(slotSize)
     entry.shelfAddress = shelf.address
-    entry.kind = kind
     insert(entry)
     used += 1
     // Found: it has just been put in.
@@ -163,7 +141,7 @@ internal import CHeapShims
   }
 
   private func insert(_ entry: CacheEntry) {
-    var place = Self.home(entry.key, mask: mask)
+    var place = Self.home(of: entry.key, mask: mask)
     while unsafe entries[Int(place)].key != 0 { place = (place + 1) & mask }
     unsafe entries[Int(place)] = entry
   }

@@ -18,27 +18,25 @@ extension AttachedMutator {
 
   /// The address of a slot for an object of a type.
   package func allocateObject(_ type: any HeapObject.Type) throws(HeapError) -> UInt {
-    let key = UInt(bitPattern: unsafe unsafeBitCast(type as Any.Type, to: Int.self))
+    let key = CacheKey.object(type)
     var found = unsafe state.pointee.cache.find(key)
     if unsafe found == nil { unsafe found = try addEntry(for: type, key: key) }
     let entry = unsafe found.unsafelyUnwrapped
-    switch unsafe entry.pointee.kind {
-    case .small: return unsafe try takeSlot(key: key, entry)
-    case .tiny:
-      let layout = unsafe entry.pointee.shelf.layout
+    let shelf = unsafe entry.pointee.shelf
+    let layout = shelf.layout
+    if layout.isTiny {
       return try takeTiny(size: Int(layout.size), alignment: Int(layout.alignment))
-    case .large:
-      let shelf = unsafe entry.pointee.shelf
-      return try takeLarge(shelf, size: Int(shelf.layout.size))
     }
+    if shelf.spanClass.sizeClass.isLarge { return try takeLarge(shelf, size: Int(layout.size)) }
+    return unsafe try takeSlot(key: key, entry)
   }
 
   private func addEntry(
     for type: any HeapObject.Type, key: UInt
   ) throws(HeapError) -> UnsafeMutablePointer<CacheEntry> {
-    let known = try ManagedHeap.of(self).types.object(type)
+    let shelf = try ManagedHeap.of(self).types.object(type)
     return unsafe state.pointee.cache.add(
-      key, known.kind, shelf: known.shelf, slotSize: known.shelf.spanClass.sizeClass.slotSize)
+      key, shelf: shelf, slotSize: shelf.spanClass.sizeClass.slotSize)
   }
 
   /// A slot of a run; a new run if the one there is used up.
@@ -58,7 +56,7 @@ extension AttachedMutator {
 
   private func takeTiny(size: Int, alignment: Int) throws(HeapError) -> UInt {
     if let place = heap.takeTiny(self, size: size, alignment: alignment) { return place }
-    let key = ThreadCache.tinyKey
+    let key = CacheKey.tinySlots
     var entry = unsafe state.pointee.cache.find(key)
     if unsafe entry == nil { unsafe entry = try addTinyEntry() }
     let slot = unsafe try takeSlot(key: key, entry.unsafelyUnwrapped)
@@ -68,7 +66,7 @@ extension AttachedMutator {
   private func addTinyEntry() throws(HeapError) -> UnsafeMutablePointer<CacheEntry> {
     let shelf = try ManagedHeap.of(self).types.tinySlots()
     return unsafe state.pointee.cache.add(
-      ThreadCache.tinyKey, .small, shelf: shelf, slotSize: shelf.spanClass.sizeClass.slotSize)
+      CacheKey.tinySlots, shelf: shelf, slotSize: shelf.spanClass.sizeClass.slotSize)
   }
 
   // MARK: - Arrays
@@ -81,14 +79,13 @@ extension AttachedMutator {
       let shelf = try ManagedHeap.of(self).types.arrays(of: layout, in: .large)
       return try takeLarge(shelf, size: size)
     }
-    let key = ThreadCache.arrayKey(
-      element: UInt(bitPattern: unsafe unsafeBitCast(element, to: Int.self)), sizeClass)
+    let key = CacheKey.array(of: element, in: sizeClass)
     if let entry = unsafe state.pointee.cache.find(key) {
       return unsafe try takeSlot(key: key, entry)
     }
     let shelf = try ManagedHeap.of(self).types.arrays(of: layout, in: sizeClass)
     let entry = unsafe state.pointee.cache.add(
-      key, .small, shelf: shelf, slotSize: sizeClass.slotSize)
+      key, shelf: shelf, slotSize: sizeClass.slotSize)
     return unsafe try takeSlot(key: key, entry)
   }
 

@@ -70,14 +70,8 @@ public import Heap
   @inlinable @inline(__always)
   func entry<Object: HeapObject>(for type: Object.Type) -> UnsafeMutablePointer<CacheEntry> {
     let state = unsafe attached.state
-    let home = ThreadCache.home(ofType: Self.key(type), mask: unsafe state.pointee.cache.mask)
+    let home = ThreadCache.home(of: CacheKey.object(type), mask: unsafe state.pointee.cache.mask)
     return unsafe state.pointee.cache.entries + Int(bitPattern: home)
-  }
-
-  /// The type's key in the cache: the address of its metatype.
-  @inlinable @inline(__always)
-  static func key<Object: HeapObject>(_ type: Object.Type) -> UInt {
-    UInt(bitPattern: unsafe unsafeBitCast(type, to: Int.self))
   }
 
   /// Whether the entry is the type's and its run has a free slot.
@@ -85,7 +79,7 @@ public import Heap
   func hasSlot<Object: HeapObject>(
     _ entry: UnsafeMutablePointer<CacheEntry>, _ type: Object.Type
   ) -> Bool {
-    unsafe entry.pointee.key == Self.key(type) && entry.pointee.cursor < entry.pointee.limit
+    unsafe entry.pointee.key == CacheKey.object(type) && entry.pointee.cursor < entry.pointee.limit
   }
 
   /// The next slot of the run.

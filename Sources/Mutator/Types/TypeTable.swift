@@ -13,19 +13,13 @@
 // an entry is the address of an immutable record that names its key.
 
 internal import Collector
-package import Heap
+internal import Heap
 internal import Synchronization
 
 /// The types that one heap knows.
 package final class TypeTable: Sendable {
-  /// How objects of a type are made.
-  package struct Known: Sendable {
-    package var kind: CacheEntry.Kind
-    package var shelf: SpanShelf
-  }
-
   private struct State {
-    var objects: [UInt: Known] = [:]
+    var objects: [UInt: SpanShelf] = [:]
     var elements: [UInt: HeapLayout] = [:]
     var tinySlots: SpanShelf?
   }
@@ -40,12 +34,12 @@ package final class TypeTable: Sendable {
   // MARK: - Objects
 
   /// Where objects of a type come from.
-  func object(_ type: any HeapObject.Type) throws(HeapError) -> Known {
+  func object(_ type: any HeapObject.Type) throws(HeapError) -> SpanShelf {
     let key = UInt(bitPattern: ObjectIdentifier(type))
-    if let known = state.withLock({ $0.objects[key] }) { return known }
+    if let shelf = state.withLock({ $0.objects[key] }) { return shelf }
     let layout = try Self.checkedLayout(type)
-    return try state.withLock { state throws(HeapError) -> Known in
-      if let known = state.objects[key] { return known }
+    return try state.withLock { state throws(HeapError) -> SpanShelf in
+      if let shelf = state.objects[key] { return shelf }
       let record = try register(
         HeapLayout.Description(
           kind: .object, size: layout.size, alignment: layout.alignment,
@@ -53,10 +47,8 @@ package final class TypeTable: Sendable {
         layout.typeName)
       let sizeClass = SizeClass.of(size: max(layout.size, 1), alignment: layout.alignment) ?? .large
       let shelf = try shelf(for: record, in: layout.isTiny ? Self.tinyClass : sizeClass)
-      let known = Known(
-        kind: layout.isTiny ? .tiny : sizeClass.isLarge ? .large : .small, shelf: shelf)
-      state.objects[key] = known
-      return known
+      state.objects[key] = shelf
+      return shelf
     }
   }
 
