@@ -34,7 +34,7 @@ struct Series: Sendable {
   /// Measures one specimen, unless another size was asked for.
   @inline(never)
   mutating func measure<Kind: Specimen>(
-    _ specimen: Kind, _ kindName: String, _ cell: HeapRef<Cell>, _ mutator: HeapMutator
+    _ specimen: Kind, _ kindName: String, _ cell: HeapRef<Cell>, in mutator: HeapMutator
   ) {
     let size = specimen.size
     guard onlySize == 0 || onlySize == size else { return }
@@ -49,7 +49,7 @@ struct Series: Sendable {
 
     let start = Moment.now
     for index in 0..<objects {
-      let object = specimen.make(index, cell, mutator)
+      let object = specimen.make(index, cell, in: mutator)
       due += keep
       guard due >= 100 else {
         scratch = object
@@ -71,25 +71,25 @@ struct Series: Sendable {
   }
 
   /// Objects without references, which the collector marks and never looks into.
-  mutating func measureNumbers(_ cell: HeapRef<Cell>, _ mutator: HeapMutator) {
-    measure(Structs<Numbers2>(), "noscan", cell, mutator)
-    measure(Structs<Numbers4>(), "noscan", cell, mutator)
-    measure(Structs<Numbers8>(), "noscan", cell, mutator)
-    measure(Structs<Numbers32>(), "noscan", cell, mutator)
-    measure(Structs<Numbers128>(), "noscan", cell, mutator)
-    measure(NumberArrays(words: 1024), "noscan", cell, mutator)
-    measure(NumberArrays(words: 8192), "noscan", cell, mutator)
+  mutating func measureNumbers(_ cell: HeapRef<Cell>, in mutator: HeapMutator) {
+    measure(Structs<Numbers2>(), "noscan", cell, in: mutator)
+    measure(Structs<Numbers4>(), "noscan", cell, in: mutator)
+    measure(Structs<Numbers8>(), "noscan", cell, in: mutator)
+    measure(Structs<Numbers32>(), "noscan", cell, in: mutator)
+    measure(Structs<Numbers128>(), "noscan", cell, in: mutator)
+    measure(NumberArrays(words: 1024), "noscan", cell, in: mutator)
+    measure(NumberArrays(words: 8192), "noscan", cell, in: mutator)
   }
 
   /// Objects of nothing but references, most of them nil.
-  mutating func measureLinks(_ cell: HeapRef<Cell>, _ mutator: HeapMutator) {
-    measure(Structs<Links2>(), "scan", cell, mutator)
-    measure(Structs<Links4>(), "scan", cell, mutator)
-    measure(Structs<Links8>(), "scan", cell, mutator)
-    measure(Structs<Links32>(), "scan", cell, mutator)
-    measure(Structs<Links128>(), "scan", cell, mutator)
-    measure(LinkArrays(words: 1024), "scan", cell, mutator)
-    measure(LinkArrays(words: 8192), "scan", cell, mutator)
+  mutating func measureLinks(_ cell: HeapRef<Cell>, in mutator: HeapMutator) {
+    measure(Structs<Links2>(), "scan", cell, in: mutator)
+    measure(Structs<Links4>(), "scan", cell, in: mutator)
+    measure(Structs<Links8>(), "scan", cell, in: mutator)
+    measure(Structs<Links32>(), "scan", cell, in: mutator)
+    measure(Structs<Links128>(), "scan", cell, in: mutator)
+    measure(LinkArrays(words: 1024), "scan", cell, in: mutator)
+    measure(LinkArrays(words: 8192), "scan", cell, in: mutator)
   }
 }
 
@@ -116,8 +116,8 @@ enum AllocMicro {
           count: arguments.integer("N"), onlySize: arguments.integer("SIZE"),
           keep: arguments.integer("KEEP"))
         let cell = mutator.allocate(Cell(value: 7))
-        if kind != "scan" { series.measureNumbers(cell, mutator) }
-        if kind != "noscan" { series.measureLinks(cell, mutator) }
+        if kind != "scan" { series.measureNumbers(cell, in: mutator) }
+        if kind != "noscan" { series.measureLinks(cell, in: mutator) }
         return series
       }
       return Outcome(series.checksum, wall: start.elapsed, extra: series.figures)

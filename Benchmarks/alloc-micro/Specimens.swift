@@ -33,7 +33,7 @@ protocol Specimen {
   /// Bytes.
   var size: Int { get }
 
-  func make(_ index: Int, _ cell: HeapRef<Cell>, _ mutator: HeapMutator) -> Reference
+  func make(_ index: Int, _ cell: HeapRef<Cell>, in mutator: HeapMutator) -> Reference
 
   /// What the last word holds, or what it refers to.
   func lastWord(of reference: Reference) -> Int
@@ -50,7 +50,7 @@ protocol StructSpecimen: HeapObject {
 struct Structs<Object: StructSpecimen>: Specimen {
   var size: Int { MemoryLayout<Object>.size }
 
-  func make(_ index: Int, _ cell: HeapRef<Cell>, _ mutator: HeapMutator) -> HeapRef<Object> {
+  func make(_ index: Int, _ cell: HeapRef<Cell>, in mutator: HeapMutator) -> HeapRef<Object> {
     mutator.allocate(Object(index, cell))
   }
 
@@ -192,7 +192,7 @@ struct NumberArrays: Specimen {
 
   var size: Int { words * 8 }
 
-  func make(_ index: Int, _ cell: HeapRef<Cell>, _ mutator: HeapMutator) -> HeapArray<Int> {
+  func make(_ index: Int, _ cell: HeapRef<Cell>, in mutator: HeapMutator) -> HeapArray<Int> {
     let array = mutator.allocateArray(of: Int.self, count: words, repeating: 0)
     array[0] = index
     array[words - 1] = index
@@ -208,7 +208,7 @@ struct LinkArrays: Specimen {
   var size: Int { words * 8 }
 
   func make(
-    _ index: Int, _ cell: HeapRef<Cell>, _ mutator: HeapMutator
+    _ index: Int, _ cell: HeapRef<Cell>, in mutator: HeapMutator
   ) -> HeapArray<HeapRef<Cell>?> {
     let array = mutator.allocateArray(of: HeapRef<Cell>?.self, count: words, repeating: nil)
     array[0] = cell

@@ -67,7 +67,7 @@ struct Graph {
   private var stream = KeyStream()
 
   /// Makes all nodes first, and then their edges.
-  init(count: Int, _ mutator: HeapMutator) {
+  init(count: Int, in mutator: HeapMutator) {
     nodes = mutator.allocateArray(of: HeapRef<Node>?.self, count: count, repeating: nil)
     for index in 0..<count {
       nodes[index] = mutator.allocate(Node(value: index))
@@ -88,7 +88,7 @@ struct Graph {
   }
 
   /// One operation; returns the value that was read.
-  mutating func step(_ operation: Int, every: Int, _ mutator: HeapMutator) -> Int {
+  mutating func step(_ operation: Int, every: Int, in mutator: HeapMutator) -> Int {
     let index = stream.next(below: nodes.count)
     let other = stream.next(below: nodes.count)
     let edge = stream.next() >> 20 & 3
@@ -129,11 +129,11 @@ enum GraphMutate {
       let operations = arguments.integer("OPS")
       let (checksum, wall) = heap.withMutator { mutator in
         let every = arguments.integer("EVERY")
-        var graph = Graph(count: arguments.integer("NODES"), mutator)
+        var graph = Graph(count: arguments.integer("NODES"), in: mutator)
         var checksum = Checksum()
         let start = Moment.now
         for operation in 0..<operations {
-          checksum.fold(graph.step(operation, every: every, mutator))
+          checksum.fold(graph.step(operation, every: every, in: mutator))
         }
         let wall = start.elapsed
         graph.fold(into: &checksum)

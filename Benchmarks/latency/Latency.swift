@@ -26,14 +26,14 @@ struct Pushes: Sendable {
   let size: Int
 
   func run<Kind: MessageKind, Store: MessageStore<Kind.Message>>(
-    _ kind: Kind.Type, in store: Store, _ mutator: HeapMutator
+    _ kind: Kind.Type, into store: Store, in mutator: HeapMutator
   ) -> Outcome {
     var took = [Int](repeating: 0, count: count)
     var checksum = Checksum()
     let start = Moment.now
     var last = start
     for id in 0..<count {
-      let message = kind.make(id, size: size, mutator)
+      let message = kind.make(id, size: size, in: mutator)
       if id >= window {
         let oldest = store.remove(id - window)
         checksum.fold(kind.probe(oldest, id - window, size: size))
@@ -89,17 +89,17 @@ enum Latency {
       return heap.withMutator { mutator in
         switch (linked, map) {
         case (true, true):
-          let table = Table<HeapRef<Link>>(capacity: window, mutator)
-          return pushes.run(Linked.self, in: table, mutator)
+          let table = Table<HeapRef<Link>>(capacity: window, in: mutator)
+          return pushes.run(Linked.self, into: table, in: mutator)
         case (true, false):
-          let ring = Ring<HeapRef<Link>>(capacity: window, mutator)
-          return pushes.run(Linked.self, in: ring, mutator)
+          let ring = Ring<HeapRef<Link>>(capacity: window, in: mutator)
+          return pushes.run(Linked.self, into: ring, in: mutator)
         case (false, true):
-          let table = Table<HeapArray<UInt8>>(capacity: window, mutator)
-          return pushes.run(Bytes.self, in: table, mutator)
+          let table = Table<HeapArray<UInt8>>(capacity: window, in: mutator)
+          return pushes.run(Bytes.self, into: table, in: mutator)
         case (false, false):
-          let ring = Ring<HeapArray<UInt8>>(capacity: window, mutator)
-          return pushes.run(Bytes.self, in: ring, mutator)
+          let ring = Ring<HeapArray<UInt8>>(capacity: window, in: mutator)
+          return pushes.run(Bytes.self, into: ring, in: mutator)
         }
       }
     }

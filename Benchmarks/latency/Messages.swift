@@ -19,14 +19,14 @@ protocol MessageKind {
   /// A reference to a message.
   associatedtype Message
 
-  static func make(_ id: Int, size: Int, _ mutator: HeapMutator) -> Message
+  static func make(_ id: Int, size: Int, in mutator: HeapMutator) -> Message
 
   /// A value that only the intact message of this number has.
   static func probe(_ message: Message, _ id: Int, size: Int) -> Int
 }
 
 enum Bytes: MessageKind {
-  static func make(_ id: Int, size: Int, _ mutator: HeapMutator) -> HeapArray<UInt8> {
+  static func make(_ id: Int, size: Int, in mutator: HeapMutator) -> HeapArray<UInt8> {
     let message = mutator.allocateArray(of: UInt8.self, count: size, repeating: 0)
     for offset in stride(from: 0, to: size, by: 64) {
       message[offset] = UInt8(truncatingIfNeeded: id)
@@ -47,7 +47,7 @@ struct Link: HeapObject {
 
 enum Linked: MessageKind {
   /// Makes a message of two parts at least: `size` is 64 or more.
-  static func make(_ id: Int, size: Int, _ mutator: HeapMutator) -> HeapRef<Link> {
+  static func make(_ id: Int, size: Int, in mutator: HeapMutator) -> HeapRef<Link> {
     var head = mutator.allocate(Link(next: nil, value: id))
     for part in 1..<(size / 32) {
       head = mutator.allocate(Link(next: head, value: id + part))

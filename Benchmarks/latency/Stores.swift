@@ -36,7 +36,7 @@ protocol MessageStore<Message> {
 struct Ring<Message>: MessageStore {
   private let slots: HeapArray<Message?>
 
-  init(capacity: Int, _ mutator: HeapMutator) {
+  init(capacity: Int, in mutator: HeapMutator) {
     slots = mutator.allocateArray(of: Message?.self, count: capacity, repeating: nil)
   }
 
@@ -64,7 +64,7 @@ struct Table<Message>: MessageStore {
   /// What is left of a 64-bit hash after shifting is a slot.
   private let shift: Int
 
-  init(capacity: Int, _ mutator: HeapMutator) {
+  init(capacity: Int, in mutator: HeapMutator) {
     var bits = 1
     while (1 << bits) * 2 / 3 < capacity { bits += 1 }
     mask = (1 << bits) - 1

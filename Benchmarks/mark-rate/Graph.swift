@@ -111,7 +111,7 @@ private func shuffled(_ count: Int, _ stream: inout KeyStream) -> [Int32] {
 /// Not inlined, so that the array of all nodes is gone from the stack when the caller collects.
 @inline(never)
 func buildGraph<Node: GraphNode>(
-  of type: Node.Type, count: Int, _ mutator: HeapMutator
+  of type: Node.Type, count: Int, in mutator: HeapMutator
 ) -> HeapRef<Node> {
   var stream = KeyStream()
   let nodes = mutator.allocateArray(of: HeapRef<Node>?.self, count: count, repeating: nil)

@@ -28,11 +28,11 @@ struct Rates: Sendable {
 }
 
 func run<Node: GraphNode>(
-  _ type: Node.Type, count: Int, rounds: Int, _ mutator: HeapMutator
+  _ type: Node.Type, count: Int, rounds: Int, in mutator: HeapMutator
 ) -> Rates {
   var rates = Rates()
   let buildStart = Moment.now
-  let root = buildGraph(of: type, count: count, mutator)
+  let root = buildGraph(of: type, count: count, in: mutator)
   rates.buildTime = buildStart.elapsed
 
   mutator.collect()  // untimed: lets the heap settle
@@ -68,8 +68,8 @@ enum MarkRate {
       let count = (mib << 20) / nodeSize
       let rates = heap.withMutator { mutator in
         nodeSize == 32
-          ? run(Node32.self, count: count, rounds: rounds, mutator)
-          : run(Node64.self, count: count, rounds: rounds, mutator)
+          ? run(Node32.self, count: count, rounds: rounds, in: mutator)
+          : run(Node64.self, count: count, rounds: rounds, in: mutator)
       }
       let median = Double(rates.collections[rounds / 2]) / 1e9
       return Outcome(

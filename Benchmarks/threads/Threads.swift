@@ -22,10 +22,10 @@ struct Node: HeapObject {
   let right: HeapRef<Node>?
 }
 
-func makeTree(_ depth: Int, _ mutator: HeapMutator) -> HeapRef<Node> {
+func makeTree(_ depth: Int, in mutator: HeapMutator) -> HeapRef<Node> {
   guard depth > 0 else { return mutator.allocate(Node(left: nil, right: nil)) }
-  let left = makeTree(depth - 1, mutator)
-  let right = makeTree(depth - 1, mutator)
+  let left = makeTree(depth - 1, in: mutator)
+  let right = makeTree(depth - 1, in: mutator)
   return mutator.allocate(Node(left: left, right: right))
 }
 
@@ -43,9 +43,9 @@ struct Work: Sendable {
   /// Builds a tree that lives, and many that do not; returns how many nodes were counted.
   func run(on heap: ManagedHeap) -> Int {
     heap.withMutator { mutator in
-      let longLived = makeTree(longDepth, mutator)
+      let longLived = makeTree(longDepth, in: mutator)
       var nodes = 0
-      for _ in 0..<trees { nodes += count(makeTree(treeDepth, mutator)) }
+      for _ in 0..<trees { nodes += count(makeTree(treeDepth, in: mutator)) }
       return nodes + count(longLived)
     }
   }

@@ -27,10 +27,10 @@ struct Node: HeapObject {
 }
 
 /// Builds a perfect tree; depth 0 is a leaf.
-func makeTree(_ depth: Int, _ mutator: HeapMutator) -> HeapRef<Node> {
+func makeTree(_ depth: Int, in mutator: HeapMutator) -> HeapRef<Node> {
   guard depth > 0 else { return mutator.allocate(Node(left: nil, right: nil)) }
-  let left = makeTree(depth - 1, mutator)
-  let right = makeTree(depth - 1, mutator)
+  let left = makeTree(depth - 1, in: mutator)
+  let right = makeTree(depth - 1, in: mutator)
   return mutator.allocate(Node(left: left, right: right))
 }
 
@@ -41,15 +41,15 @@ func count(_ tree: HeapRef<Node>) -> Int {
 }
 
 /// Builds and drops; returns the checksum and how many nodes were made.
-func run(depth: Int, _ mutator: HeapMutator) -> (checksum: Checksum, made: Int) {
-  var made = count(makeTree(depth + 1, mutator))
+func run(depth: Int, in mutator: HeapMutator) -> (checksum: Checksum, made: Int) {
+  var made = count(makeTree(depth + 1, in: mutator))
   var checksum = Checksum(made)
 
-  let longLived = makeTree(depth, mutator)
+  let longLived = makeTree(depth, in: mutator)
   for treeDepth in stride(from: 4, through: depth, by: 4) {
     var nodes = 0
     for _ in 0..<(1 << (depth - treeDepth + 4)) {
-      nodes += count(makeTree(treeDepth, mutator))
+      nodes += count(makeTree(treeDepth, in: mutator))
     }
     checksum.fold(nodes)
     made += nodes
@@ -71,7 +71,7 @@ enum BinaryTrees {
     program.main { heap, arguments in
       let depth = arguments.integer("DEPTH")
       let start = Moment.now
-      let (checksum, made) = heap.withMutator { mutator in run(depth: depth, mutator) }
+      let (checksum, made) = heap.withMutator { mutator in run(depth: depth, in: mutator) }
       let wall = start.elapsed
       return Outcome(
         checksum, wall: wall, extra: ["ns_per_node": Double(wall) / Double(made)])

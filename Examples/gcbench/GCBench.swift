@@ -29,27 +29,27 @@ struct Node: HeapObject {
 // MARK: - Trees
 
 /// Gives a node all its descendants, parents before children.
-func fillTopDown(_ node: HeapRef<Node>, _ depth: Int, _ mutator: HeapMutator) {
+func fillTopDown(_ node: HeapRef<Node>, _ depth: Int, in mutator: HeapMutator) {
   guard depth > 0 else { return }
   let left = mutator.allocate(Node())
   node.left = left
   let right = mutator.allocate(Node())
   node.right = right
-  fillTopDown(left, depth - 1, mutator)
-  fillTopDown(right, depth - 1, mutator)
+  fillTopDown(left, depth - 1, in: mutator)
+  fillTopDown(right, depth - 1, in: mutator)
 }
 
-func topDown(_ depth: Int, _ mutator: HeapMutator) -> HeapRef<Node> {
+func topDown(_ depth: Int, in mutator: HeapMutator) -> HeapRef<Node> {
   let root = mutator.allocate(Node())
-  fillTopDown(root, depth, mutator)
+  fillTopDown(root, depth, in: mutator)
   return root
 }
 
 /// Builds children before parents.
-func bottomUp(_ depth: Int, _ mutator: HeapMutator) -> HeapRef<Node> {
+func bottomUp(_ depth: Int, in mutator: HeapMutator) -> HeapRef<Node> {
   guard depth > 0 else { return mutator.allocate(Node()) }
-  let left = bottomUp(depth - 1, mutator)
-  let right = bottomUp(depth - 1, mutator)
+  let left = bottomUp(depth - 1, in: mutator)
+  let right = bottomUp(depth - 1, in: mutator)
   return mutator.allocate(Node(left: left, right: right))
 }
 
@@ -89,10 +89,10 @@ struct Timings: Sendable {
   var bottomUp = 0
 }
 
-func run(_ sizes: Sizes, _ mutator: HeapMutator) -> Timings {
-  var timings = Timings(checksum: Checksum(leftEdge(bottomUp(sizes.stretch, mutator))))
+func run(_ sizes: Sizes, in mutator: HeapMutator) -> Timings {
+  var timings = Timings(checksum: Checksum(leftEdge(bottomUp(sizes.stretch, in: mutator))))
 
-  let longLived = topDown(sizes.long, mutator)
+  let longLived = topDown(sizes.long, in: mutator)
   let array = mutator.allocateArray(of: Double.self, count: sizes.array, repeating: 0)
   for index in array.indices { array[index] = 1.0 / Double(index + 1) }
 
@@ -100,9 +100,9 @@ func run(_ sizes: Sizes, _ mutator: HeapMutator) -> Timings {
     let trees = 2 * nodes(sizes.stretch) / nodes(depth)
     var edges = 0
     let start = Moment.now
-    for _ in 0..<trees { edges += leftEdge(topDown(depth, mutator)) }
+    for _ in 0..<trees { edges += leftEdge(topDown(depth, in: mutator)) }
     let half = Moment.now
-    for _ in 0..<trees { edges += leftEdge(bottomUp(depth, mutator)) }
+    for _ in 0..<trees { edges += leftEdge(bottomUp(depth, in: mutator)) }
     timings.topDown += half - start
     timings.bottomUp += half.elapsed
     timings.checksum.fold(edges)
@@ -131,7 +131,7 @@ enum GCBench {
         array: arguments.integer("ARRAY"), smallest: arguments.integer("MIN"),
         largest: arguments.integer("MAX"))
       let start = Moment.now
-      let timings = heap.withMutator { mutator in run(sizes, mutator) }
+      let timings = heap.withMutator { mutator in run(sizes, in: mutator) }
       return Outcome(
         timings.checksum, wall: start.elapsed,
         extra: [

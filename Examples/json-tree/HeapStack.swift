@@ -22,7 +22,7 @@ struct HeapStack<Element> {
   private(set) var count = 0
 
   /// Makes an empty stack; `filler` is what unused elements hold, nil or the like.
-  init(filler: Element, _ mutator: HeapMutator) {
+  init(filler: Element, in mutator: HeapMutator) {
     self.filler = filler
     elements = mutator.allocateArray(of: Element.self, count: 64, repeating: filler)
   }
@@ -38,13 +38,13 @@ struct HeapStack<Element> {
     }
   }
 
-  mutating func push(_ element: Element, _ mutator: HeapMutator) {
-    if count == elements.count { grow(mutator) }
+  mutating func push(_ element: Element, in mutator: HeapMutator) {
+    if count == elements.count { grow(in: mutator) }
     elements[count] = element
     count += 1
   }
 
-  private mutating func grow(_ mutator: HeapMutator) {
+  private mutating func grow(in mutator: HeapMutator) {
     let larger = mutator.allocateArray(of: Element.self, count: count * 2, repeating: filler)
     elements.copy(range: 0..<count, to: larger)
     elements = larger
@@ -57,7 +57,7 @@ struct HeapStack<Element> {
   }
 
   /// Takes the elements from `start` on off the stack, into an array of their own.
-  mutating func takeArray(from start: Int, _ mutator: HeapMutator) -> HeapArray<Element> {
+  mutating func takeArray(from start: Int, in mutator: HeapMutator) -> HeapArray<Element> {
     let taken = mutator.allocateArray(of: Element.self, count: count - start, repeating: filler)
     // Most containers are small: one by one is faster than a bulk copy, which has to be set up.
     for index in start..<count { taken[index - start] = elements[index] }

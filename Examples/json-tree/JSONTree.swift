@@ -30,12 +30,12 @@ struct Report: Sendable {
 }
 
 /// Builds the tree of a document and walks through it.
-func summarize(_ source: Source, _ mutator: HeapMutator) throws(SyntaxError) -> Report {
+func summarize(_ source: Source, in mutator: HeapMutator) throws(SyntaxError) -> Report {
   let start = Moment.now
-  var builder = TreeBuilder(source, mutator)
+  var builder = TreeBuilder(source, in: mutator)
   let tree = try builder.build()
   let parsed = Moment.now
-  let summary = Summary(of: tree, mutator)
+  let summary = Summary(of: tree, in: mutator)
   return Report(summary: summary, parseTime: parsed - start, walkTime: parsed.elapsed)
 }
 
@@ -52,7 +52,7 @@ enum JSONTree {
         let source = unsafe Source(bytes)
         do throws(SyntaxError) {
           return try heap.withMutator { mutator throws(SyntaxError) in
-            try summarize(source, mutator)
+            try summarize(source, in: mutator)
           }
         } catch {
           let (line, column) = source.position(of: error.offset)

@@ -22,14 +22,14 @@ struct KeyTable {
   /// How many different names there are.
   private(set) var count = 0
 
-  init(_ mutator: HeapMutator) {
+  init(in mutator: HeapMutator) {
     slots = mutator.allocateArray(of: HeapRef<Key>?.self, count: 64, repeating: nil)
     hashes = [Int](repeating: 0, count: 64)
   }
 
   /// The key with a text, which is made if it is new.
   mutating func key(
-    for text: UnsafeBufferPointer<UInt8>, _ mutator: HeapMutator
+    for text: UnsafeBufferPointer<UInt8>, in mutator: HeapMutator
   ) -> HeapRef<Key> {
     var hasher = Hasher()
     unsafe hasher.combine(bytes: UnsafeRawBufferPointer(text))
@@ -46,11 +46,11 @@ struct KeyTable {
     slots[slot] = key
     hashes[slot] = hash
     count += 1
-    if count * 3 > hashes.count * 2 { grow(mutator) }
+    if count * 3 > hashes.count * 2 { grow(in: mutator) }
     return key
   }
 
-  private mutating func grow(_ mutator: HeapMutator) {
+  private mutating func grow(in mutator: HeapMutator) {
     let size = hashes.count * 2
     let newSlots = mutator.allocateArray(of: HeapRef<Key>?.self, count: size, repeating: nil)
     var newHashes = [Int](repeating: 0, count: size)

@@ -40,9 +40,9 @@ struct Summary: Sendable {
   var numberTotal = 0.0
 
   /// Walks through a tree.
-  init(of root: Value, _ mutator: HeapMutator) {
+  init(of root: Value, in mutator: HeapMutator) {
     var level = 1
-    var innermost = enter(root, at: level, inside: nil, mutator)
+    var innermost = enter(root, at: level, inside: nil, in: mutator)
     while let visit = innermost {
       mutator.safepoint()
       let index = visit.next
@@ -53,7 +53,7 @@ struct Summary: Sendable {
         continue
       }
       visit.next = index + 1
-      if let inner = enter(values[index], at: level + 1, inside: visit, mutator) {
+      if let inner = enter(values[index], at: level + 1, inside: visit, in: mutator) {
         innermost = inner
         level += 1
       }
@@ -62,7 +62,7 @@ struct Summary: Sendable {
 
   /// Counts a value; returns a visit if there are values in it.
   private mutating func enter(
-    _ value: Value, at level: Int, inside outer: HeapRef<Visit>?, _ mutator: HeapMutator
+    _ value: Value, at level: Int, inside outer: HeapRef<Visit>?, in mutator: HeapMutator
   ) -> HeapRef<Visit>? {
     deepestLevel = max(deepestLevel, level)
     let inner: HeapArray<Value>

@@ -43,12 +43,12 @@ struct TreeBuilder {
     var place = 0
   }
 
-  init(_ source: Source, _ mutator: HeapMutator) {
+  init(_ source: Source, in mutator: HeapMutator) {
     self.mutator = mutator
     lexer = Lexer(source)
-    values = HeapStack(filler: .null, mutator)
-    keys = HeapStack(filler: nil, mutator)
-    names = KeyTable(mutator)
+    values = HeapStack(filler: .null, in: mutator)
+    keys = HeapStack(filler: nil, in: mutator)
+    names = KeyTable(in: mutator)
   }
 
   // MARK: - Grammar
@@ -61,7 +61,7 @@ struct TreeBuilder {
 
       // A value is complete. It may complete any number of containers around it.
       while let container = open.last {
-        values.push(value, mutator)
+        values.push(value, in: mutator)
         switch try lexer.next() {
         case .comma where container.isObject:
           try readName(try lexer.next())
@@ -118,8 +118,8 @@ struct TreeBuilder {
     guard token == .string else {
       throw token == .end ? unexpectedEnd() : expected("a member's name")
     }
-    let key = unsafe lexer.withText { unsafe names.key(for: $0, mutator) }
-    keys.push(key, mutator)
+    let key = unsafe lexer.withText { unsafe names.key(for: $0, in: mutator) }
+    keys.push(key, in: mutator)
     let next = try lexer.next()
     guard next == .colon else { throw next == .end ? unexpectedEnd() : expected("':'") }
   }
@@ -132,15 +132,15 @@ struct TreeBuilder {
   }
 
   private mutating func closeArray() -> Value {
-    .array(values.takeArray(from: open.removeLast().firstValue, mutator))
+    .array(values.takeArray(from: open.removeLast().firstValue, in: mutator))
   }
 
   private mutating func closeObject() -> Value {
     let container = open.removeLast()
     dropRepeatedKeys(container)
     let node = ObjectNode(
-      keys: keys.takeArray(from: container.firstKey, mutator),
-      values: values.takeArray(from: container.firstValue, mutator))
+      keys: keys.takeArray(from: container.firstKey, in: mutator),
+      values: values.takeArray(from: container.firstValue, in: mutator))
     return .object(mutator.allocate(node))
   }
 

@@ -39,7 +39,7 @@ struct Cache: HeapObject {
   var oldest: HeapRef<Entry>?
 
   /// Makes an empty cache with a bucket or more for each of `capacity` entries.
-  static func make(capacity: Int, _ mutator: HeapMutator) -> HeapRef<Cache> {
+  static func make(capacity: Int, in mutator: HeapMutator) -> HeapRef<Cache> {
     var bits: UInt32 = 1
     while 1 << bits < capacity { bits += 1 }
     let buckets = mutator.allocateArray(
@@ -50,7 +50,7 @@ struct Cache: HeapObject {
 
 extension Entry {
   /// Makes a payload of 16 to 512 bytes.
-  static func makePayload(key: Int, random: Int, _ mutator: HeapMutator) -> HeapArray<UInt8> {
+  static func makePayload(key: Int, random: Int, in mutator: HeapMutator) -> HeapArray<UInt8> {
     let payload = mutator.allocateArray(of: UInt8.self, count: 16 + random % 497, repeating: 0)
     payload[0] = UInt8(truncatingIfNeeded: key)
     return payload

@@ -28,8 +28,8 @@ struct Workload: Sendable {
   var hits = 0
   var wall = 0
 
-  mutating func run(_ mutator: HeapMutator) {
-    let cache = Cache.make(capacity: capacity, mutator)
+  mutating func run(in mutator: HeapMutator) {
+    let cache = Cache.make(capacity: capacity, in: mutator)
     var stream = KeyStream()
     var count = 0
     let start = Moment.now
@@ -43,13 +43,13 @@ struct Workload: Sendable {
         let payload = entry.payload
         checksum.fold(Int(payload[0]) + payload.count)
         if random % 8 == 0 {
-          entry.payload = Entry.makePayload(key: key, random: random >> 3, mutator)
+          entry.payload = Entry.makePayload(key: key, random: random >> 3, in: mutator)
         }
         cache.unlink(entry)
         cache.pushFront(entry)
       } else {
         if count == capacity { cache.evict() } else { count += 1 }
-        let payload = Entry.makePayload(key: key, random: random >> 3, mutator)
+        let payload = Entry.makePayload(key: key, random: random >> 3, in: mutator)
         let entry = mutator.allocate(Entry(key: key, payload: payload))
         cache.insert(entry)
         cache.pushFront(entry)
@@ -88,7 +88,7 @@ enum LRUCacheProgram {
         var workload = Workload(
           operations: arguments.integer("OPS"), capacity: arguments.integer("CAPACITY"),
           keys: arguments.integer("KEYS"))
-        workload.run(mutator)
+        workload.run(in: mutator)
         return workload
       }
       let operations = Double(workload.operations)

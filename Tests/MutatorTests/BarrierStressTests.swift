@@ -53,12 +53,12 @@ import Testing
   @Test("a white object stored into a black one is kept")
   func insertion() throws {
     let heap = try HeapCheck.heap()
-    let root = heap.withMutator { HeapRoot($0.allocate(TestNode()), $0) }
+    let root = heap.withMutator { HeapRoot($0.allocate(TestNode()), in: $0) }
     let isDone = Atomic<Bool>(false)
     let lost = Atomic<Int>(0)
     let publishing = TestThreads.start {
       heap.withMutator { mutator in
-        let board = root.get(mutator)
+        let board = root.get(in: mutator)
         while !isDone.load(ordering: .acquiring) {
           board.store(\.next, mutator.allocate(TestNode(key: 1)), ordering: .releasing)
           mutator.safepoint()
@@ -69,7 +69,7 @@ import Testing
       while !isDone.load(ordering: .acquiring) { heap.collect() }
     }
     heap.withMutator { mutator in
-      let board = root.get(mutator)
+      let board = root.get(in: mutator)
       for round in 0..<200 {
         let key = 1000 + round
         let place = Self.hide(key, in: board, mutator, polls: round % 4)

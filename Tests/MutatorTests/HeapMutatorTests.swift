@@ -94,12 +94,12 @@ import Testing
     // Fewer without optimisation, and still far more than any stack has frames for.
     let count = _isDebugAssertConfiguration() ? 1_000_000 : 5_000_000
     let heap = try HeapCheck.heap()
-    let root = heap.withMutator { HeapRoot($0.list(count)!, $0) }
+    let root = heap.withMutator { HeapRoot($0.list(count)!, in: $0) }
     heap.collect()
     #expect(heap.statistics.liveBytes == count * 24)
     let length = heap.withMutator { mutator in
       var length = 0
-      var node: HeapRef<TestNode>? = root.get(mutator)
+      var node: HeapRef<TestNode>? = root.get(in: mutator)
       while let next = node {
         length += 1
         node = next.next

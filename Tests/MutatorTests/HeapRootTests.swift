@@ -19,9 +19,9 @@ import Testing
   @Test("a root keeps its object and all that it leads to, and lets go when it is dropped")
   func keeping() throws {
     let heap = try HeapCheck.heap()
-    var root: HeapRoot<TestNode>? = heap.withMutator { HeapRoot($0.list(1000)!, $0) }
+    var root: HeapRoot<HeapRef<TestNode>>? = heap.withMutator { HeapRoot($0.list(1000)!, in: $0) }
     #expect(liveObjects(heap) == 1000)
-    #expect(heap.withMutator { root?.get($0).next?.key } == 1)
+    #expect(heap.withMutator { root?.get(in: $0).next?.key } == 1)
     root = nil
     #expect(liveObjects(heap) == 0)
     HeapCheck.expectEmpty(heap)
@@ -30,33 +30,63 @@ import Testing
   @Test("setting a root lets go of what it held")
   func setting() throws {
     let heap = try HeapCheck.heap()
-    let root = heap.withMutator { HeapRoot($0.list(1000)!, $0) }
+    let root = heap.withMutator { HeapRoot($0.list(1000)!, in: $0) }
     heap.withMutator { mutator in
-      root.set(mutator.list(10)!, mutator)
-      #expect(root.get(mutator).key == 0)
+      root.set(mutator.list(10)!, in: mutator)
+      #expect(root.get(in: mutator).key == 0)
     }
     #expect(liveObjects(heap) == 10)
     HeapCheck.expectSound(heap)
     withExtendedLifetime(root) {}
   }
 
+  @Test("a root holds a reference of any kind, or nil")
+  func kinds() throws {
+    let heap = try HeapCheck.heap()
+    let (array, string, optional, none) = heap.withMutator { mutator in
+      let list = mutator.list(10)!
+      let array = mutator.allocateArray(of: HeapRef<TestNode>?.self, count: 3, repeating: list)
+      return (
+        HeapRoot(array, in: mutator), HeapRoot(mutator.allocateString("héllo"), in: mutator),
+        HeapRoot(Optional(mutator.allocate(TestNode(key: 7))), in: mutator),
+        HeapRoot(nil as HeapArray<Int>?, in: mutator)
+      )
+    }
+    // Ten nodes of the list, the array, the string and one node.
+    #expect(liveObjects(heap) == 13)
+    heap.withMutator { mutator in
+      #expect(array.get(in: mutator)[2]?.next?.key == 1)
+      #expect(string.get(in: mutator).isEqual(to: "héllo"))
+      #expect(optional.get(in: mutator)?.key == 7)
+      #expect(none.get(in: mutator) == nil)
+      none.set(mutator.allocateArray(of: Int.self, count: 4, repeating: 9), in: mutator)
+      optional.set(nil, in: mutator)
+    }
+    #expect(liveObjects(heap) == 13)
+    heap.withMutator { mutator in
+      #expect(none.get(in: mutator).map { Array($0) } == [9, 9, 9, 9])
+      #expect(optional.get(in: mutator) == nil)
+    }
+    withExtendedLifetime((array, string)) {}
+  }
+
   @Test("roots by the thousand are kept apart, and their slots are used again")
   func many() throws {
     let heap = try HeapCheck.heap { $0.minimumHeap = 64 << 10 }
     var roots = heap.withMutator { mutator in
-      (0..<5000).map { HeapRoot(mutator.allocate(TestNode(key: $0)), mutator) }
+      (0..<5000).map { HeapRoot(mutator.allocate(TestNode(key: $0)), in: mutator) }
     }
     #expect(liveObjects(heap) == 5000)
     heap.withMutator { mutator in
-      #expect(roots.enumerated().allSatisfy { $1.get(mutator).key == $0 })
+      #expect(roots.enumerated().allSatisfy { $1.get(in: mutator).key == $0 })
     }
     roots.removeLast(4000)
     #expect(liveObjects(heap) == 1000)
     roots += heap.withMutator { mutator in
-      (1000..<3000).map { HeapRoot(mutator.allocate(TestNode(key: $0)), mutator) }
+      (1000..<3000).map { HeapRoot(mutator.allocate(TestNode(key: $0)), in: mutator) }
     }
     heap.withMutator { mutator in
-      #expect(roots.enumerated().allSatisfy { $1.get(mutator).key == $0 })
+      #expect(roots.enumerated().allSatisfy { $1.get(in: mutator).key == $0 })
     }
     roots = []
     HeapCheck.expectEmpty(heap)
@@ -65,7 +95,7 @@ import Testing
   @Test("roots are dropped by threads that are attached to nothing, while a collection runs")
   func droppingOutside() throws {
     let heap = try HeapCheck.heap { $0.stress = StressOptions(handshakeDelay: 200, seed: 1) }
-    let roots = Mutex<[HeapRoot<TestNode>]>([])
+    let roots = Mutex<[HeapRoot<HeapRef<TestNode>>]>([])
     let isDone = Atomic<Bool>(false)
     let collecting = TestThreads.start {
       while !isDone.load(ordering: .acquiring) { heap.collect() }
@@ -78,8 +108,8 @@ import Testing
     }
     heap.withMutator { mutator in
       for round in 0..<2000 {
-        let root = HeapRoot(mutator.list(20)!, mutator)
-        let node = root.get(mutator)
+        let root = HeapRoot(mutator.list(20)!, in: mutator)
+        let node = root.get(in: mutator)
         roots.withLock { $0.append(root) }
         // The local keeps it from here on.
         #expect(node.next?.next?.key == 2)
@@ -95,9 +125,9 @@ import Testing
 
   @Test("a root keeps the heap, too")
   func keepingTheHeap() throws {
-    func make() throws -> HeapRoot<TestNode> {
+    func make() throws -> HeapRoot<HeapRef<TestNode>> {
       let heap = try HeapCheck.heap()
-      return heap.withMutator { HeapRoot($0.list(3)!, $0) }
+      return heap.withMutator { HeapRoot($0.list(3)!, in: $0) }
     }
     let root = try make()
     withExtendedLifetime(root) {}

@@ -160,12 +160,12 @@ extension HeapMutator {
   func circles() throws {
     let heap = try HeapCheck.heap()
     let root = heap.withMutator { mutator in
-      var kept: HeapRoot<TestNode>?
+      var kept: HeapRoot<HeapRef<TestNode>>?
       for number in 0..<1000 {
         let a = mutator.allocate(TestNode(key: number))
         let b = mutator.allocate(TestNode(next: a, other: a, key: number))
         (a.next, a.other) = (b, a)
-        if number == 500 { kept = HeapRoot(a, mutator) }
+        if number == 500 { kept = HeapRoot(a, in: mutator) }
       }
       return kept
     }
@@ -173,7 +173,7 @@ extension HeapMutator {
     heap.collect()
     #expect(heap.core.counters.liveObjects.load(ordering: .relaxed) == 2)
     heap.withMutator { mutator in
-      #expect(root?.get(mutator).next?.next?.key == 500)
+      #expect(root?.get(in: mutator).next?.next?.key == 500)
     }
     HeapCheck.expectSound(heap)
     withExtendedLifetime(root) {}
@@ -185,7 +185,7 @@ extension HeapMutator {
     let root = heap.withMutator { mutator in
       _ = mutator.list(50_000)
       // SAFETY of the unwrapping: a list of 100 has a first node.
-      return HeapRoot(mutator.list(100)!, mutator)
+      return HeapRoot(mutator.list(100)!, in: mutator)
     }
     heap.collect()
     #expect(heap.core.counters.liveObjects.load(ordering: .relaxed) == 100)

@@ -121,7 +121,7 @@ import Testing
   @Test("heaps come and go while others work")
   func comingAndGoing() throws {
     let steady = try HeapCheck.heap { $0.minimumHeap = 64 << 10 }
-    let root = steady.withMutator { HeapRoot($0.list(5000)!, $0) }
+    let root = steady.withMutator { HeapRoot($0.list(5000)!, in: $0) }
     let failures = Atomic<Int>(0)
     TestThreads.run(4) { number in
       for round in 0..<15 {
@@ -133,7 +133,7 @@ import Testing
           let list = mutator.list(1000 * number + 10)
           mutator.collect()
           steady.withMutator { inSteady in
-            if root.get(inSteady).next?.key != 1 { failures.add(1, ordering: .relaxed) }
+            if root.get(in: inSteady).next?.key != 1 { failures.add(1, ordering: .relaxed) }
             _ = inSteady.list(2000)
           }
           if list?.next?.key != 1 { failures.add(1, ordering: .relaxed) }

@@ -44,7 +44,7 @@ import Testing
       _ = mutator.list(10_000)
       let array = mutator.allocateArray(of: Int.self, count: 10_000, repeating: 1)
       _ = array
-      return HeapRoot(mutator.list(500)!, mutator)
+      return HeapRoot(mutator.list(500)!, in: mutator)
     }
     #expect(heap.statistics.liveBytes == 0)
     heap.collect()
@@ -64,7 +64,7 @@ import Testing
         list.other = mutator.list(10)
         _ = mutator.allocateArray(of: Int.self, count: count, repeating: 0)
       }
-      return HeapRoot(list, mutator)
+      return HeapRoot(list, in: mutator)
     }
     let statistics = heap.statistics
     #expect(statistics.bySizeClass.count == 68)
@@ -85,7 +85,7 @@ import Testing
   func cycles() throws {
     let heap = try HeapCheck.heap()
     let root = heap.withMutator { mutator in
-      let root = HeapRoot(mutator.list(200_000)!, mutator)
+      let root = HeapRoot(mutator.list(200_000)!, in: mutator)
       mutator.collect()
       return root
     }

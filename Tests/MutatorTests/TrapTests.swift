@@ -144,8 +144,8 @@ import Testing
       processExitsWith: .failure, observing: [\.standardErrorContent]
     ) {
       let (a, b) = (try HeapCheck.heap(), try HeapCheck.heap())
-      let root = a.withMutator { HeapRoot($0.allocate(TestNode()), $0) }
-      b.withMutator { _ = root.get($0) }
+      let root = a.withMutator { HeapRoot($0.allocate(TestNode()), in: $0) }
+      b.withMutator { _ = root.get(in: $0) }
     }
     expect(result, says: "a HeapRoot was used with a mutator of another heap")
   }
@@ -196,7 +196,7 @@ import Testing
       let heap = try TrapTests.checked()
       let (node, root) = heap.withMutator { mutator in
         let node = mutator.list(2)!
-        return (UInt(bitPattern: unsafe node._raw), HeapRoot(node, mutator))
+        return (UInt(bitPattern: unsafe node._raw), HeapRoot(node, in: mutator))
       }
       // Smuggled out.
       let smuggled = unsafe HeapRef<TestNode>(_raw: UnsafeMutableRawPointer(bitPattern: node)!)
@@ -213,7 +213,7 @@ import Testing
     ) {
       let heap = try TrapTests.checked()
       let (root, stale) = heap.withMutator { mutator in
-        let root = HeapRoot(mutator.allocate(TestNode()), mutator)
+        let root = HeapRoot(mutator.allocate(TestNode()), in: mutator)
         return (root, UInt(bitPattern: unsafe mutator.list(1)!._raw))
       }
       heap.collect()
@@ -221,7 +221,7 @@ import Testing
       heap.withMutator { mutator in
         // A reference that was kept where the collector does not look. (Nothing is allocated
         // before: its slot would be part of a run, and count as allocated.)
-        root.get(mutator).next = unsafe HeapRef(
+        root.get(in: mutator).next = unsafe HeapRef(
           _raw: UnsafeMutableRawPointer(bitPattern: stale)!)
       }
     }

@@ -3,48 +3,81 @@
 
 // Keeping a reference outside the heap.
 //
-// The collector looks at the stacks of threads inside `withMutator` and at objects, and
-// nowhere else. A root is a handle for all other places: a property of a class, an element of
-// a Swift array, a capture of an escaping closure, a task. It owns a slot in the heap's root
-// table; the object in it lives as long as the handle. The handle keeps the heap as well.
+// The collector looks at the stacks of attached threads and at objects, and nowhere else.
+// A root is a handle for all other places: a property of a class, an
+// element of a Swift array, a capture of an escaping closure, a task. The handle owns a slot in
+// the heap's root table. What the reference in the slot leads to lives as long as the handle.
+//
+// A slot holds one word, so a root is made for any type that is one word: a reference, or an
+// optional of one. Zero is nil, and the collector skips it.
+//
+// The handle keeps the heap, too: a heap ends when its last root and its last user have gone.
+//
+// Owner       the slot: this handle, which gives it back at the end of its own life.
+// Ordering    see RootTable: a thread that reads a root sees the object initialised.
 
 internal import Collector
 internal import Heap
 
-/// Keeps an object of a managed heap alive from outside the heap.
+/// Keeps what a reference leads to alive from outside the heap.
 ///
-/// A root may be shared between threads and dropped on any; it is read and set by threads
-/// inside `withMutator`.
-public final class HeapRoot<Object: HeapObject>: Sendable {
+/// A root holds a ``HeapRef``, a ``HeapArray``, a ``HeapString``, or an optional of one. It may
+/// be shared between threads and dropped on any of them. It is read and set by threads inside
+/// `withMutator`.
+///
+/// ```swift
+/// final class Document {
+///   let top: HeapRoot<HeapRef<Node>?>
+///   init(in mutator: HeapMutator) { top = HeapRoot(nil, in: mutator) }
+/// }
+///
+/// document.top.set(mutator.allocate(Node()), in: mutator)
+/// let node = document.top.get(in: mutator)
+/// ```
+public final class HeapRoot<Reference: _HeapReferenceWord>: Sendable {
   private let heap: ManagedHeap
   private let slot: RootSlot
 
-  /// A root for an object.
+  /// Makes a root that holds a reference.
   ///
-  /// - Complexity: a lock and a few dozen nanoseconds.
-  public init(_ ref: HeapRef<Object>, _ mutator: HeapMutator) {
+  /// - Parameters:
+  ///   - reference: what to keep.
+  ///   - mutator: the calling thread's mutator, of the heap that the reference leads into.
+  /// - Complexity: O(1); takes a lock.
+  public init(_ reference: Reference, in mutator: HeapMutator) {
     heap = mutator.heap
-    slot = heap.core.roots.make(UInt(bitPattern: unsafe ref._raw), in: heap.core)
+    slot = heap.core.roots.make(Self.word(of: reference), in: heap.core)
   }
 
   deinit { heap.core.roots.drop(slot, in: heap.core) }
 
-  /// The object.
+  /// The reference that the root holds.
   ///
+  /// - Parameter mutator: the calling thread's mutator.
   /// - Precondition: `mutator` is of the heap that the root was made in.
-  public func get(_ mutator: HeapMutator) -> HeapRef<Object> {
+  /// - Complexity: O(1); takes no lock.
+  public func get(in mutator: HeapMutator) -> Reference {
     checkHeap(of: mutator)
-    // SAFETY: a slot of a root in use holds a reference to an object of the type.
-    return unsafe HeapRef(
-      _raw: UnsafeMutableRawPointer(bitPattern: slot.reference).unsafelyUnwrapped)
+    // SAFETY: the slot holds what was put into it, a value of this type.
+    return unsafe unsafeBitCast(slot.reference, to: Reference.self)
   }
 
-  /// Keeps another object instead.
+  /// Holds another reference from now on.
   ///
+  /// - Parameters:
+  ///   - reference: what to keep instead.
+  ///   - mutator: the calling thread's mutator.
   /// - Precondition: `mutator` is of the heap that the root was made in.
-  public func set(_ ref: HeapRef<Object>, _ mutator: HeapMutator) {
+  /// - Complexity: O(1); takes a lock.
+  public func set(_ reference: Reference, in mutator: HeapMutator) {
     checkHeap(of: mutator)
-    heap.core.roots.set(slot, to: UInt(bitPattern: unsafe ref._raw), in: heap.core)
+    heap.core.roots.set(slot, to: Self.word(of: reference), in: heap.core)
+  }
+
+  /// The reference as the word that the collector reads.
+  private static func word(of reference: Reference) -> UInt {
+    // SAFETY: a reference word is one word.
+    unsafe unsafeBitCast(reference, to: UInt.self)
   }
 
   private func checkHeap(of mutator: HeapMutator) {

@@ -66,8 +66,8 @@ final class ShadowDomain: @unchecked Sendable {
   var nodes: [Int: ShadowNode] = [:]
   var hubs: [Int: ShadowHub] = [:]
   var lists: [Int: [ShadowEntry]] = [:]
-  var nodeRoots: [(root: HeapRoot<Shadow.Node>?, id: Int)]
-  var hubRoots: [(root: HeapRoot<Shadow.Hub>?, id: Int)]
+  var nodeRoots: [(root: HeapRoot<HeapRef<Shadow.Node>>?, id: Int)]
+  var hubRoots: [(root: HeapRoot<HeapRef<Shadow.Hub>>?, id: Int)]
   private var serial = 0
 
   init(_ number: Int) {
@@ -140,8 +140,8 @@ struct Census {
   /// Compares everything that can be reached from the roots of all domains.
   mutating func walkRoots(_ mutator: HeapMutator) {
     for domain in domains {
-      for (root, id) in domain.nodeRoots { visit(root?.get(mutator), id, "a root") }
-      for (root, id) in domain.hubRoots { visit(root?.get(mutator), id, "a root") }
+      for (root, id) in domain.nodeRoots { visit(root?.get(in: mutator), id, "a root") }
+      for (root, id) in domain.hubRoots { visit(root?.get(in: mutator), id, "a root") }
       finish(mutator)
     }
   }

@@ -317,11 +317,11 @@ extension ShadowWorker {
   ) {
     let old = domain.nodeRoots[place].root
     if let old, let ref = node.ref, random.oneIn(2) {
-      old.set(ref, mutator)
+      old.set(ref, in: mutator)
       domain.nodeRoots[place].id = node.id
       return
     }
-    domain.nodeRoots[place] = (node.ref.map { HeapRoot($0, mutator) }, node.id)
+    domain.nodeRoots[place] = (node.ref.map { HeapRoot($0, in: mutator) }, node.id)
     if let old, random.oneIn(2) { run.undertaker.take(old) }
   }
 
@@ -330,11 +330,11 @@ extension ShadowWorker {
   ) {
     let old = domain.hubRoots[place].root
     if let old, let ref = hub.ref, random.oneIn(2) {
-      old.set(ref, mutator)
+      old.set(ref, in: mutator)
       domain.hubRoots[place].id = hub.id
       return
     }
-    domain.hubRoots[place] = (hub.ref.map { HeapRoot($0, mutator) }, hub.id)
+    domain.hubRoots[place] = (hub.ref.map { HeapRoot($0, in: mutator) }, hub.id)
     if let old, random.oneIn(2) { run.undertaker.take(old) }
   }
 }

@@ -194,9 +194,9 @@ final class ShadowWorker {
     switch random.below(8) {
     case 0..<2:
       // The freshest objects are here: see `keep`.
-      node = (domain.nodeRoots[0].root?.get(mutator), domain.nodeRoots[0].id)
-    case 2..<4: node = (domain.nodeRoots[place].root?.get(mutator), domain.nodeRoots[place].id)
-    case 4..<6: hub = (domain.hubRoots[place].root?.get(mutator), domain.hubRoots[place].id)
+      node = (domain.nodeRoots[0].root?.get(in: mutator), domain.nodeRoots[0].id)
+    case 2..<4: node = (domain.nodeRoots[place].root?.get(in: mutator), domain.nodeRoots[place].id)
+    case 4..<6: hub = (domain.hubRoots[place].root?.get(in: mutator), domain.hubRoots[place].id)
     case 6: node = (locals.nodes[place & 3], frame.nodes[place & 3])
     default: hub = (locals.hubs[place & 1], frame.hubs[place & 1])
     }
