@@ -8,6 +8,7 @@
 
 import CHeapShims
 import Heap
+import TestSupport
 import Testing
 
 @Suite("Addresses and pages")

@@ -4,7 +4,7 @@
 // The central lists: one shelf for each layout and class, made once, found ever after.
 
 import Heap
-import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Central lists")
@@ -46,7 +46,7 @@ struct CentralListsTests {
   func contention() throws {
     let layouts = try (0..<50).map { _ in try fixture.layout(size: 32) }
     let sizeClass = try #require(SizeClass.of(size: 32))
-    let found = Mutex<[HeapLayout: Set<SpanShelf>]>([:])
+    let found = HeapLock<[HeapLayout: Set<SpanShelf>]>([:], rank: .verifier)
     let central = fixture.central
     onThreads(4) { _ in
       for layout in layouts {

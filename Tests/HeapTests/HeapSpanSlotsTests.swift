@@ -8,6 +8,7 @@
 
 import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Slots of a span")

@@ -10,6 +10,7 @@
 
 import Foundation
 import Heap
+import TestSupport
 import Testing
 
 @Suite("The page allocator and a list of free runs")
@@ -21,7 +22,7 @@ struct PageAllocatorModelTests {
 
   @Test("answer alike", arguments: seeds)
   func program(seed: UInt64) throws {
-    var random = SeededGenerator(seed: seed)
+    var random = RandomNumbers(seed: seed)
     // Neighbours, a gap, a far one; the order of growth is random.
     var waiting = [0, 1, 2, 4, 5, 37, 700].shuffled(using: &random)
     let arenas = try FakeArenas([0..<3, 4..<6, 37..<38, 700..<701])
@@ -90,7 +91,7 @@ struct PageAllocatorModelTests {
   }
 
   /// Mostly the page counts of small spans; some of large objects; now and then a huge one.
-  private static func count(using random: inout SeededGenerator) -> Int {
+  private static func count(using random: inout RandomNumbers) -> Int {
     switch Int.random(in: 0..<100, using: &random) {
     case ..<40: 1
     case ..<80: Int.random(in: 2...10, using: &random)

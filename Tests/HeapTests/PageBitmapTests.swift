@@ -5,6 +5,7 @@
 // the word tricks find is compared with what a loop over pages finds.
 
 import Heap
+import TestSupport
 import Testing
 
 @Suite("The bitmap of a chunk")
@@ -80,7 +81,7 @@ struct PageBitmapTests {
 
   @Test("random changes agree with 512 booleans", arguments: [1, 2, 3, 4] as [UInt64])
   func model(seed: UInt64) {
-    var random = SeededGenerator(seed: seed)
+    var random = RandomNumbers(seed: seed)
     var chunk = NaiveChunk(free: [])
     chunk.withMutableBitmap { bitmap, pages in
       var summary = PageSummary()

@@ -10,6 +10,7 @@
 import Glibc
 import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Page heap")

@@ -6,13 +6,14 @@
 // entries, so the arithmetic of all eight levels is seen without 256 TiB.
 
 import Heap
+import TestSupport
 import Testing
 
 @Suite("Summaries of free pages")
 struct PageSummaryTests {
   @Test("eight neighbours add up to what counting their pages gives")
   func merging() {
-    var random = SeededGenerator(seed: 17)
+    var random = RandomNumbers(seed: 17)
     for round in 0..<400 {
       // Stretches of 6 pages; all free or all used ones often, so that runs cross many.
       let stretches = (0..<8).map { _ in

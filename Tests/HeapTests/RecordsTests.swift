@@ -6,6 +6,7 @@
 
 import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Record memory")
@@ -46,10 +47,25 @@ struct RecordsTests {
     write(1, at: large + (3 << 20) - 8)
   }
 
+  @Test("what is to be done at the end is done once, when the records are still there")
+  func endings() throws {
+    final class Witness: Sendable { let seen = Atomic<UInt>(0) }
+    let witness = Witness()
+    do {
+      let memory = RecordMemory()
+      let address = try memory.allocate(size: 8)
+      write(21, at: address)
+      memory.atEnd { witness.seen.add(word(at: address), ordering: .relaxed) }
+      #expect(witness.seen.load(ordering: .relaxed) == 0)
+      withExtendedLifetime(memory) {}
+    }
+    #expect(witness.seen.load(ordering: .relaxed) == 21)
+  }
+
   @Test("two threads are never given the same record")
   func threads() {
     let memory = RecordMemory()
-    let found = Mutex<[UInt]>([])
+    let found = HeapLock<[UInt]>([], rank: .verifier)
     onThreads(4) { _ in
       let mine = (0..<3000).compactMap { _ in try? memory.allocate(size: 96) }
       found.withLock { $0 += mine }

@@ -2,13 +2,13 @@
 // Part of swift-managed-heap. See LICENSE.
 
 // What the tests of spans, shelves, caches and the page heap stand on: a page heap of their
-// own with central lists over it, layouts made by hand, and a random program's numbers.
+// own with central lists over it, and layouts made by hand.
 //
 // Nothing here is a mock: the spans are made of real pages. A fixture's heap ends with it.
 
-import Glibc
 import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 /// A page heap and central lists.
@@ -112,57 +112,6 @@ func write(_ value: UInt, at address: UInt) {
 func word(at address: UInt) -> UInt {
   // SAFETY: as above.
   unsafe UnsafePointer<UInt>(bitPattern: address).unsafelyUnwrapped.pointee
-}
-
-/// A random program's numbers (SplitMix64), from a seed that a failing run has printed:
-/// set HEAP_TEST_SEED to repeat it.
-struct RandomNumbers: RandomNumberGenerator {
-  let seed: UInt64
-  private var state: UInt64
-
-  init(_ name: String) {
-    seed =
-      unsafe getenv("HEAP_TEST_SEED").flatMap { unsafe UInt64(String(cString: $0)) }
-      ?? .random(in: 0 ... .max)
-    state = seed
-    print("\(name): HEAP_TEST_SEED=\(seed)")
-  }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-    return mixed ^ (mixed >> 31)
-  }
-}
-
-/// Runs `body` on so many threads at once, and returns when all have ended.
-func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
-  final class Start: Sendable {
-    let body: @Sendable (Int) -> Void
-    let number: Int
-    init(_ number: Int, _ body: @escaping @Sendable (Int) -> Void) {
-      self.number = number
-      self.body = body
-    }
-  }
-  var threads: [pthread_t] = []
-  for number in 0..<count {
-    var thread = pthread_t()
-    let context = unsafe Unmanaged.passRetained(Start(number, body)).toOpaque()
-    let error = unsafe pthread_create(
-      &thread, nil,
-      { context in
-        guard let context = unsafe context else { return nil }
-        let start = unsafe Unmanaged<Start>.fromOpaque(context).takeRetainedValue()
-        start.body(start.number)
-        return nil
-      }, context)
-    precondition(error == 0, "a test's thread could not be started")
-    threads.append(thread)
-  }
-  for thread in threads { pthread_join(thread, nil) }
 }
 
 extension ExitTest.Result? {

@@ -7,6 +7,7 @@
 // after it has been looked for: at its home. The tests look there themselves.
 
 import Heap
+import TestSupport
 import Testing
 
 @Suite("Thread caches")
@@ -19,15 +20,24 @@ struct ThreadCacheTests {
     shelf = try fixture.shelf(size: 64)
   }
 
-  /// What the fast half finds: the key in the place of the first probe.
-  private func isAtHome(_ key: UInt, in cache: ThreadCache) -> Bool {
+  /// Looks a key up the slow way, and then as the fast half does: in the place of the first probe.
+  private func expectFoundAtHome(_ key: UInt, in cache: borrowing ThreadCache) {
+    let found = unsafe cache.find(key)?.pointee.key
+    #expect(found == key)
     let home = ThreadCache.home(of: key, mask: cache.mask)
-    return unsafe cache.entries[Int(home)].key == key
+    let atHome = unsafe cache.entries[Int(home)].key
+    #expect(atHome == key)
   }
 
-  /// Looks a key up the slow way; what is there.
-  private func find(_ key: UInt, in cache: ThreadCache) -> UInt? {
-    unsafe cache.find(key)?.pointee.key
+  private func expectMissing(_ key: UInt, in cache: borrowing ThreadCache) {
+    let found = unsafe cache.find(key)?.pointee.key
+    #expect(found == nil)
+  }
+
+  private func problems(_ cache: borrowing ThreadCache) -> [String] {
+    var found: [String] = []
+    cache.checkInvariants { found.append($0) }
+    return found
   }
 
   private func add(_ key: UInt, to cache: inout ThreadCache) {
@@ -40,30 +50,29 @@ struct ThreadCacheTests {
     let stride = MemoryLayout<CacheEntry>.stride
     #expect(stride == 64)
     let cache = ThreadCache()
-    defer { cache.destroy() }
-    #expect(UInt(bitPattern: unsafe cache.entries) % 64 == 0, "and lies on one line")
+    let address = UInt(bitPattern: unsafe cache.entries)
+    #expect(address % 64 == 0, "and lies on one line")
   }
 
   @Test("a key that was never added is not found, an added one is, with what it was given")
   func adding() {
     var cache = ThreadCache()
-    defer { cache.destroy() }
-    #expect(find(0x1000, in: cache) == nil)
+    expectMissing(0x1000, in: cache)
     let entry = unsafe cache.add(0x1000, shelf: shelf, slotSize: 4096)
     #expect(unsafe entry.pointee.slotSize == 4096)
     #expect(unsafe entry.pointee.shelf == shelf)
     #expect(unsafe entry.pointee.span == nil)
     #expect(unsafe entry.pointee.cursor >= entry.pointee.limit, "the fast half goes slow")
-    #expect(unsafe cache.find(0x1000) == entry)
-    #expect(find(0x2000, in: cache) == nil)
+    let found = unsafe cache.find(0x1000)
+    #expect(unsafe found == entry)
+    expectMissing(0x2000, in: cache)
     #expect(cache.used == 1)
-    #expect(reports(cache.checkInvariants).isEmpty)
+    #expect(problems(cache).isEmpty)
   }
 
   @Test("the table stays three quarters empty while it grows, and every key is still found")
   func growth() {
     var cache = ThreadCache()
-    defer { cache.destroy() }
     #expect(cache.mask == 63)
     for n in 1...16 { add(UInt(n) << 4, to: &cache) }
     #expect(cache.mask == 63)
@@ -74,46 +83,42 @@ struct ThreadCacheTests {
       #expect(cache.used * 4 <= Int(cache.mask) + 1)
     }
     #expect(cache.used == 1000)
-    for n in 1...1000 { #expect(find(UInt(n) << 4, in: cache) != nil) }
-    #expect(find(1001 << 4, in: cache) == nil)
-    #expect(reports(cache.checkInvariants).isEmpty)
+    for n in 1...1000 { expectFoundAtHome(UInt(n) << 4, in: cache) }
+    expectMissing(1001 << 4, in: cache)
+    #expect(problems(cache).isEmpty)
   }
 
   @Test("of keys that collide, the one that was looked for last is at home")
   func collisions() {
     var cache = ThreadCache()
-    defer { cache.destroy() }
     // The same home, 5, and its neighbours' homes behind it.
     let keys = [5, 69, 133, 6, 7, 70].map { UInt($0) << 4 }
     for key in keys { add(key, to: &cache) }
     var random = RandomNumbers("collisions")
     for _ in 0..<2000 {
       let key = keys[Int.random(in: 0..<keys.count, using: &random)]
-      #expect(find(key, in: cache) == key)
-      #expect(isAtHome(key, in: cache))
+      expectFoundAtHome(key, in: cache)
       #expect(cache.used == keys.count)
     }
-    for key in keys { #expect(find(key, in: cache) != nil, "no swap has lost another key") }
+    // No swap has lost another key.
+    for key in keys { expectFoundAtHome(key, in: cache) }
   }
 
   @Test("collisions at the end of the table wrap around to its beginning")
   func wrapping() {
     var cache = ThreadCache()
-    defer { cache.destroy() }
     let keys = (0..<5).map { UInt(63 + 64 * $0) << 4 }
     for key in keys { add(key, to: &cache) }
     for key in keys + keys.reversed() {
-      #expect(find(key, in: cache) == key)
-      #expect(isAtHome(key, in: cache))
+      expectFoundAtHome(key, in: cache)
     }
-    #expect(find(UInt(63 + 64 * 5) << 4, in: cache) == nil)
+    expectMissing(UInt(63 + 64 * 5) << 4, in: cache)
   }
 
   @Test("a thousand keys that differ in any bit are kept apart, and each is found at home")
   func manyKeys() throws {
     var random = RandomNumbers("manyKeys")
     var cache = ThreadCache()
-    defer { cache.destroy() }
     var keys = Set<UInt>()
     while keys.count < 1000 {
       let key = UInt.random(in: 0x5555_0000_0000...0x5555_0010_0000, using: &random)
@@ -122,11 +127,10 @@ struct ThreadCacheTests {
     }
     for key in keys { add(key, to: &cache) }
     for key in keys.shuffled(using: &random) {
-      #expect(find(key, in: cache) == key)
-      #expect(isAtHome(key, in: cache))
+      expectFoundAtHome(key, in: cache)
     }
     #expect(cache.used == keys.count)
-    #expect(reports(cache.checkInvariants).isEmpty)
+    #expect(problems(cache).isEmpty)
   }
 
   // MARK: - Runs
@@ -146,7 +150,6 @@ struct ThreadCacheTests {
   @Test("the unused slots of a run are those from the cursor to the limit")
   func unusedSlots() throws {
     var cache = ThreadCache()
-    defer { cache.destroy() }
     let entry = unsafe try addRun(0x10, 10, to: &cache)
     #expect(unsafe entry.pointee.unusedSlots == SlotRange(start: 0, end: 10))
     unsafe entry.pointee.cursor += 3 * 64
@@ -160,7 +163,6 @@ struct ThreadCacheTests {
   @Test("every entry with a span is visited, whatever the table's size")
   func visiting() throws {
     var cache = ThreadCache()
-    defer { cache.destroy() }
     var spans = Set<HeapSpan>()
     for n in 1...40 {
       let key = UInt(n) << 4
@@ -182,11 +184,10 @@ struct ThreadCacheTests {
   func invariants() throws {
     func broken(_ harm: (UnsafeMutablePointer<CacheEntry>) -> Void) throws -> [String] {
       var cache = ThreadCache()
-      defer { cache.destroy() }
       let entry = unsafe try addRun(0x10, 10, to: &cache)
-      #expect(reports(cache.checkInvariants).isEmpty)
+      #expect(problems(cache).isEmpty)
       unsafe harm(entry)
-      return reports(cache.checkInvariants)
+      return problems(cache)
     }
     let noSpan = unsafe try broken { unsafe $0.pointee.span = nil }
     #expect(noSpan == ["an entry has a run and no span"])

@@ -42,7 +42,7 @@ extension Marker {
   /// Scans what is grey in a span that has been taken from a queue.
   package mutating func scan(_ span: HeapSpan) {
     // See Note [Span queue].
-    _ = unsafe span.record.pointee.queued.exchange(0, ordering: .sequentiallyConsistent)
+    _ = unsafe span.record.pointee.queued.exchange(false, ordering: .sequentiallyConsistent)
     if span.isLarge { return scanLarge(span) }
     let layout = span.layout
     let (marks, scanned) = unsafe (span.marks, span.scanned)

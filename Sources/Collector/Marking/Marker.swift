@@ -136,8 +136,8 @@ struct MarkTarget {
   @inline(__always)
   mutating func enqueue(_ span: HeapSpan) {
     let queued = unsafe span.record
-    guard unsafe queued.pointee.queued.load(ordering: .sequentiallyConsistent) == 0,
-      unsafe queued.pointee.queued.exchange(1, ordering: .sequentiallyConsistent) == 0
+    guard unsafe !queued.pointee.queued.load(ordering: .sequentiallyConsistent),
+      unsafe !queued.pointee.queued.exchange(true, ordering: .sequentiallyConsistent)
     else { return }
     local.append(span)
   }

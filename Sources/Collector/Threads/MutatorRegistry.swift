@@ -91,7 +91,6 @@ extension CollectedHeap {
     }
     let enclosing = unsafe state.pointee.enclosing
     unsafe heap_set_current(UnsafeMutableRawPointer(bitPattern: enclosing))
-    unsafe state.pointee.cache.destroy()
     unsafe state.pointee.barrier.destroy()
     unsafe state.pointee.marker.destroy()
     unsafe state.deinitialize(count: 1)

@@ -112,7 +112,7 @@ public import Synchronization
   // MARK: - Coming and going
 
   /// Tables that no arena uses, all zero.
-  private static let pool = Mutex<[ArenaTables]>([])
+  private static let pool = HeapLock<[ArenaTables]>([], rank: .records)
 
   /// Gives the arena at `address` tables of its own and publishes them.
   package static func publish(

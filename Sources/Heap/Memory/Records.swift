@@ -11,25 +11,25 @@
 //
 // Guarded by: a lock inside; records are made rarely.
 
-internal import Synchronization
-
 /// Bump-allocated memory that lives as long as its heap.
 package final class RecordMemory: Sendable {
   private struct State {
     var blocks: [(address: UInt, size: Int)] = []
     var cursor: UInt = 0
     var limit: UInt = 0
+    var endings: [@Sendable () -> Void] = []
   }
 
   /// Bytes taken from the system at a time: more wastes more in a small heap, less makes
   /// more system calls in a large one.
   private static let blockSize = 256 << 10
 
-  private let state = Mutex(State())
+  private let state = HeapLock(State(), rank: .records)
 
   package init() {}
 
   deinit {
+    for ending in state.withLock({ $0.endings }) { ending() }
     state.withLock { state in
       for block in state.blocks { VirtualMemory.release(block.address, size: block.size) }
     }
@@ -56,6 +56,11 @@ package final class RecordMemory: Sendable {
       defer { state.cursor += size }
       return state.cursor
     }
+  }
+
+  /// Adds something to do before the memory is freed: destroying a record that owns something.
+  package func atEnd(_ ending: @escaping @Sendable () -> Void) {
+    state.withLock { $0.endings.append(ending) }
   }
 
   /// Bytes taken from the system so far.

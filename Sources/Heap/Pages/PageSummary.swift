@@ -243,7 +243,7 @@ package enum PageSearchResult: Equatable, Sendable {
   package mutating func add(arenas: ClosedRange<Int>) throws(SystemFailure) {
     let added = arenas.lowerBound << 4...arenas.upperBound << 4 | 15
     try commit(added)
-    for arena in arenas { unsafe owned[arena >> 6] |= 1 << UInt64(arena & 63) }
+    for arena in arenas { unsafe Self.setBit(arena, in: owned) }
     guard let old = chunks else {
       chunks = added
       top = Self.top(over: added)
@@ -256,11 +256,24 @@ package enum PageSearchResult: Equatable, Sendable {
     for level in (newTop..<top).reversed() {
       let shift = Self.chunkShift(level)
       for index in old.lowerBound >> shift...old.upperBound >> shift {
-        unsafe upper[Self.offset(level) + index] = merged(level, index)
+        unsafe Self.store(merged(level, index), in: upper, at: Self.offset(level) + index)
       }
     }
     chunks = all
     top = newTop
+  }
+
+  // Two stores of `add`, in functions of their own: with them in line the compiler of Swift 6.2
+  // cannot build the package for ThreadSanitizer ("Invalid bitcast").
+
+  private static func setBit(_ arena: Int, in words: UnsafeMutablePointer<UInt64>) {
+    unsafe words[arena >> 6] |= 1 << UInt64(arena & 63)
+  }
+
+  private static func store(
+    _ summary: PageSummary, in entries: UnsafeMutablePointer<PageSummary>, at place: Int
+  ) {
+    unsafe entries[place] = summary
   }
 
   /// The deepest level on which some chunks span at most eight entries.

@@ -123,6 +123,8 @@ public import Synchronization
   case markQueue
   /// The lists of one shelf.
   case shelf
+  /// Adding arenas to a heap: held across system calls, unlike all others.
+  case growth
   /// Pages and span records.
   case pageHeap
   /// Memory of records, side tables.

@@ -54,7 +54,7 @@ public import Synchronization
   /// read acquiring by whoever has a word that may point there.
   @usableFromInline package let freeIndex: Atomic<UInt32>
   /// In the mark queue. Ordering: See Note [Span queue].
-  @usableFromInline package let queued: Atomic<UInt32>
+  @usableFromInline package let queued: Atomic<Bool>
   /// The next span in a mark queue. Owner: whoever's queue the span is in.
   @usableFromInline package var queueNext: UInt
 

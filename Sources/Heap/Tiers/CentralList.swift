@@ -13,8 +13,6 @@
 //
 // Guarded by: the lock inside.
 
-internal import Synchronization
-
 /// All shelves of a heap, by span class and layout.
 package final class CentralLists: Sendable {
   private struct Key: Hashable {
@@ -28,7 +26,7 @@ package final class CentralLists: Sendable {
   }
 
   private let memory: RecordMemory
-  private let state = Mutex(State())
+  private let state = HeapLock(State(), rank: .centralLists)
 
   package init(memory: RecordMemory) { self.memory = memory }
 

@@ -39,7 +39,7 @@ package final class PageHeap: Sendable {
     var spanCount = 0
   }
 
-  private let state: Mutex<State>
+  private let state: HeapLock<State>
   private let hugePages: HugePagePolicy
   /// More pages than this are never in use at a time.
   private let pageLimit: Int
@@ -56,7 +56,7 @@ package final class PageHeap: Sendable {
   package init(hugePages: HugePagePolicy, byteLimit: Int?) throws(SystemFailure) {
     // Anywhere in the low half of user space, far above a program and far below its libraries.
     let hint = UInt(0x1000_0000_0000) + UInt.random(in: 0..<0x4_0000) << Geometry.arenaShift
-    state = Mutex(State(pages: try PageAllocator(), nextHint: hint))
+    state = HeapLock(State(pages: try PageAllocator(), nextHint: hint), rank: .pageHeap)
     self.hugePages = hugePages
     pageLimit = byteLimit.map { $0 >> Int(Geometry.pageShift) } ?? Int.max
     owner = Self.owners.add(1, ordering: .relaxed).newValue
@@ -152,7 +152,7 @@ package final class PageHeap: Sendable {
         markBits: tables.slotBits(ArenaTables.Layout.marks, first.inArena),
         layout: shelf.layout,
         slotCount: sizeClass.isLarge ? 1 : UInt32(sizeClass.slotsPerSpan),
-        reciprocal: sizeClass.reciprocal, freeIndex: Atomic(0), queued: Atomic(0), queueNext: 0,
+        reciprocal: sizeClass.reciprocal, freeIndex: Atomic(0), queued: Atomic(false), queueNext: 0,
         sweepGeneration: Atomic(generation), allocatedCount: 0, pageCount: UInt32(pageCount),
         spanClass: spanClass, isLive: true, needsZero: needsZero, scanCursor: Atomic(0),
         listNext: 0, shelf: shelf.address))

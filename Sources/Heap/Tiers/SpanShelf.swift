@@ -57,7 +57,7 @@ struct ShelfRecord: ~Copyable {
     var full = (SpanStack(), SpanStack())
   }
 
-  let lists: Mutex<Lists>
+  let lists: HeapLock<Lists>
   /// Slots allocated and spans in use, caches' spans as of when they were taken. Relaxed.
   let objects: Atomic<Int>
   let spans: Atomic<Int>
@@ -86,8 +86,10 @@ struct ShelfRecord: ~Copyable {
     let shelf = SpanShelf(address: try memory.allocate(size: MemoryLayout<ShelfRecord>.size))
     unsafe shelf.record.initialize(
       to: ShelfRecord(
-        lists: Mutex(.init()), objects: Atomic(0), spans: Atomic(0), layout: layout,
-        spanClass: spanClass))
+        lists: HeapLock(.init(), rank: .shelf), objects: Atomic(0), spans: Atomic(0),
+        layout: layout, spanClass: spanClass))
+    // The lock owns memory.
+    memory.atEnd { unsafe _ = shelf.record.deinitialize(count: 1) }
     return shelf
   }
 

@@ -66,7 +66,7 @@ internal import CHeapShims
 }
 
 /// The runs of a thread, by key.
-@safe @frozen @usableFromInline package struct ThreadCache {
+@safe @frozen @usableFromInline package struct ThreadCache: ~Copyable {
   @usableFromInline package var entries: UnsafeMutablePointer<CacheEntry>
   /// The number of entries, a power of two, less one.
   @usableFromInline package var mask: UInt
@@ -83,7 +83,7 @@ internal import CHeapShims
   }
 
   /// Frees the table. Its spans have been given back.
-  package func destroy() { unsafe entries.deallocate() }
+  deinit { unsafe entries.deallocate() }
 
   private static func makeTable(_ count: Int) -> UnsafeMutablePointer<CacheEntry> {
     let memory = UnsafeMutableRawPointer.allocate(
