@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// What Swift cannot say.
+// What Swift cannot say, or says only with a call into a library.
 //
-// Five things, each a few lines: the word that every reference store tests, the table
-// from address to arena (both process-wide, because the machine forces it, and read with
-// no accessor call), the thread's attached mutator, the stack (its bounds, and calling a
-// function with all registers spilled to it), and waiting in the kernel. Everything else
-// is Swift.
+//   barrier flag    the word that every reference store tests
+//   arena index     the table from an address to its arena
+//   threads         a thread's innermost mutator, and what happens when a thread ends
+//   stacks          their bounds; calling a function with all registers stored
+//   waiting         sleeping on a word; clocks; processors
+//   memory          prefetching; reading a word that may change
+//   system          the environment, the text of an error, standard error
+//
+// The flag and the index are process-wide because the machine forces it: a store has no time
+// to find out which heap it is in. They are C because Swift reads a global through an accessor.
+//
+// What belongs to one operating system is the last part of CHeapShims.c. Another system is a
+// branch there, and one in Sources/Heap/Memory/VirtualMemory.swift for the mapping of memory.
 
 #ifndef C_HEAP_SHIMS_H
 #define C_HEAP_SHIMS_H
@@ -17,6 +25,9 @@
 #include <stdint.h>
 
 #include "HeapSizeClasses.h"
+
+/// A function whose memory accesses no sanitizer looks at.
+#define HEAP_UNCHECKED __attribute__((no_sanitize("address", "thread")))
 
 // ---- Barrier flag ---------------------------------------------------------------------
 
@@ -64,8 +75,22 @@ static inline void heap_arena_publish(uintptr_t slot, uintptr_t tables) {
 extern _Thread_local void *_Nullable heap_current_mutator
     __attribute__((tls_model("initial-exec")));
 
+/// Whether the end of this thread is watched (`heap_watch_thread_end`).
+extern _Thread_local bool heap_thread_end_is_watched __attribute__((tls_model("initial-exec")));
+
 static inline void *_Nullable heap_current(void) { return heap_current_mutator; }
-static inline void heap_set_current(void *_Nullable mutator) { heap_current_mutator = mutator; }
+
+/// From now on the process stops with a message if the thread ends with a mutator attached.
+/// A thread may do that by `pthread_exit` or `longjmp`, and would leave a mutator that never
+/// answers, or whose stack is gone.
+void heap_watch_thread_end(void);
+
+/// Makes `mutator` the thread's innermost one. The first in a thread also has the thread's end
+/// watched; later ones pay a test of a thread-local byte for it.
+static inline void heap_set_current(void *_Nullable mutator) {
+  heap_current_mutator = mutator;
+  if (mutator && !heap_thread_end_is_watched) heap_watch_thread_end();
+}
 
 /// The ranks of the locks that the thread holds, one bit each (debug builds: LockRank).
 extern _Thread_local uint64_t heap_held_lock_ranks __attribute__((tls_model("initial-exec")));
@@ -79,12 +104,36 @@ void heap_thread_name(char *_Nonnull buffer, size_t size);
 /// Gives the calling thread a name (15 bytes are kept).
 void heap_set_thread_name(const char *_Nonnull name);
 
-/// Starts a joinable thread with all signals blocked; 0 or an errno.
+/// Starts a joinable thread; 0 or an errno. Signals of the program are blocked in it, because
+/// they are the program's business. Signals that say that the thread itself has crashed are
+/// not, so that a crash reaches the program's handlers and a debugger.
 int heap_thread_start(uint64_t *_Nonnull thread, void (*_Nonnull body)(void *_Nullable),
                       void *_Nullable context);
 void heap_thread_join(uint64_t thread);
 
-// ---- The stack ------------------------------------------------------------------------
+extern uint32_t heap_forks;
+
+/// How many forks lie between the program's start and this process. A heap that was made in
+/// another generation has no threads in this process: only the thread that called `fork` exists
+/// in the child. (A child made by `posix_spawn` or `vfork` runs another program and no heap.)
+static inline uint32_t heap_fork_generation(void) {
+  return __atomic_load_n(&heap_forks, __ATOMIC_RELAXED);
+}
+
+// ---- Stacks ---------------------------------------------------------------------------
+
+/// The bounds of the calling thread's stack: `*low` ≤ address < `*high`. False if the system
+/// does not tell.
+///
+/// Everything that the thread's frames hold lies in these bounds, unless it runs on a signal
+/// stack or a fiber's. The bounds are read once a thread, because reading them is slow (some
+/// microseconds; for the main thread the system reads a file). The main thread's stack grows:
+/// its `*low` is what it may grow to, and is read again when the caller's frame lies below it,
+/// because the program may have raised the limit since.
+bool heap_thread_stack(uintptr_t *_Nonnull low, uintptr_t *_Nonnull high);
+
+/// An address in the calling function's frame, or just below it.
+static inline uintptr_t heap_stack_pointer(void) { return (uintptr_t)__builtin_frame_address(0); }
 
 /// Calls `body(context, stackPointer)` after storing every callee-saved register in this
 /// function's frame: whatever the callers hold lies at or above `stackPointer`. (Registers
@@ -93,15 +142,37 @@ void heap_call_with_spilled_registers(
     void (*_Nonnull body)(void *_Nullable context, uintptr_t stack_pointer),
     void *_Nullable context);
 
+// AddressSanitizer can keep the locals of a function in a frame on a heap of its own, a fake
+// frame, to find uses of locals after the function has returned. The real frame then holds the
+// fake one's address. Who scans a stack follows such addresses. One step is enough: a function
+// that runs keeps the address of its fake frame in its real one.
+
+/// The calling thread's fake stack, or null: AddressSanitizer is not there, or keeps none. Valid
+/// as long as the thread lives; another thread may pass it to `heap_fake_stack_frame` while this
+/// one stands still.
+void *_Nullable heap_fake_stack(void);
+
+bool heap_fake_stack_frame_slow(void *_Nonnull fake_stack, uintptr_t word,
+                                uintptr_t *_Nonnull begin, uintptr_t *_Nonnull end);
+
+/// Whether `word` points into a fake frame of a function that runs; if so, the bounds of that
+/// frame. False at once without a fake stack.
+static inline bool heap_fake_stack_frame(void *_Nullable fake_stack, uintptr_t word,
+                                         uintptr_t *_Nonnull begin, uintptr_t *_Nonnull end) {
+  return fake_stack && heap_fake_stack_frame_slow(fake_stack, word, begin, end);
+}
+
 // ---- Waiting --------------------------------------------------------------------------
 
 /// Sleeps while `*word == expected`, at most `nanoseconds` (negative: for ever). May wake
 /// early; callers look again.
 void heap_wait(uint32_t *_Nonnull word, uint32_t expected, int64_t nanoseconds);
+/// Wakes at most `count` threads that wait on the word.
 void heap_wake(uint32_t *_Nonnull word, int count);
 
-/// Nanoseconds of a clock that never goes back; CPU nanoseconds of the calling thread.
+/// Nanoseconds of a clock that never goes back.
 uint64_t heap_now(void);
+/// CPU nanoseconds of the calling thread.
 uint64_t heap_thread_cpu(void);
 /// CPU nanoseconds of the whole process.
 uint64_t heap_process_cpu(void);
@@ -113,6 +184,7 @@ int heap_processor_count(void);
 static inline void heap_prefetch(uintptr_t address) { __builtin_prefetch((const void *)address, 0, 3); }
 static inline void heap_prefetch_write(uintptr_t address) { __builtin_prefetch((const void *)address, 1, 3); }
 
+/// Tells the processor that the thread spins.
 static inline void heap_pause(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -121,9 +193,22 @@ static inline void heap_pause(void) {
 #endif
 }
 
-/// Reads a word that another thread may be writing: a heap slot, or a stack word.
+/// Reads a word that another thread may be writing: a heap slot, or a stack word. Sanitizers
+/// do not look: the writer writes plainly, and a stack is read across its redzones.
+HEAP_UNCHECKED
 static inline uintptr_t heap_load_word(uintptr_t address) {
   return __atomic_load_n((const uintptr_t *)address, __ATOMIC_RELAXED);
 }
+
+// ---- System ---------------------------------------------------------------------------
+
+/// A variable of the environment, or null. Valid until the program changes the environment.
+const char *_Nullable heap_environment(const char *_Nonnull name);
+
+/// Writes the system's words for an errno, at most `size` bytes with the closing zero.
+void heap_error_text(int code, char *_Nonnull buffer, size_t size);
+
+/// Writes to standard error, in one call to the system. What cannot be written is lost.
+void heap_write_error(const char *_Nonnull text, size_t size);
 
 #endif

@@ -37,8 +37,7 @@ package enum VirtualMemory {
   ) throws(SystemFailure) -> UInt {
     require(size > 0 && size % systemPageSize == 0, "\(size) bytes are not a number of pages")
     if let hint, let address = try? map(size: size, at: hint) {
-      if address == hint && hint % UInt(alignment) == 0 { return address }
-      // The system put it elsewhere: somebody has the hinted addresses.
+      // Not at the hint if somebody has those addresses. That is as good, if it is aligned.
       if address & UInt(alignment - 1) == 0 { return address }
       release(address, size: size)
     }
