@@ -60,6 +60,8 @@ int heap_thread_start(uint64_t *thread, void (*body)(void *), void *context) {
   return error;
 }
 
+uint64_t heap_thread_self(void) { return (uint64_t)pthread_self(); }
+
 void heap_thread_join(uint64_t thread) { pthread_join((pthread_t)thread, NULL); }
 
 static pthread_key_t thread_end;
@@ -208,8 +210,8 @@ static bool read_thread_stack(uintptr_t *low, uintptr_t *high) {
   return true;
 }
 
-void heap_thread_name(char *buffer, size_t size) {
-  if (pthread_getname_np(pthread_self(), buffer, size) != 0 && size > 0) buffer[0] = 0;
+void heap_thread_name_of(uint64_t thread, char *buffer, size_t size) {
+  if (pthread_getname_np((pthread_t)thread, buffer, size) != 0 && size > 0) buffer[0] = 0;
 }
 
 void heap_set_thread_name(const char *name) {

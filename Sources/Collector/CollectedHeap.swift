@@ -1,55 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// A heap that collects itself: the pieces of this module around one page heap.
+// A heap that collects itself: the rooms of this module, put together around one page heap.
 //
-// The collector knows no Swift type. It has layouts (where the references are), threads that
-// are attached, root slots, and one thread of its own that runs cycles. Nothing is shared
-// with other heaps of the process but the barrier flag and the arena index.
+// The collector knows no Swift type. It has layouts (where the references are), threads that are
+// attached, root slots, and one thread of its own that runs cycles. Nothing is shared with other
+// heaps of the process but the barrier flag, the arena index, and the right to verify.
 //
 //   Threads/     who is attached, and the word through which they and the collector talk
-//   Cycle/       a collection, step by step; handshakes; the collector's thread
+//   Cycle/       a collection, step by step; requests for it; handshakes; safepoints
 //   Roots/       root slots, stacks
 //   Marking/     barrier, markers, the queue, workers
 //   Allocation/  the slow half of allocation, which is where mutators meet the collector
 //   Reclaim/     sweeping
 //   Control/     when a cycle starts, and how much an allocation owes; figures
-//   Checking/    the verifier and checked stores
+//   Checking/    the verifier, checked references and stores
+//
+// Each room is a type that owns its state. It gets the rooms that it needs when it is made, in
+// the order below; no room knows this class but the mutator's state, which leads from a thread
+// to the rooms.
 //
 // Overview: Documentation/CollectionCycle.md
 
 internal import CHeapShims
 package import Heap
 package import Synchronization
-
-/// What a heap's collector is told at its making.
-package struct CollectorOptions: Sendable {
-  /// How the collector is provoked in tests. All nil: not at all.
-  package struct Stress: Sendable {
-    /// A collection is asked for at every nth allocation of a thread.
-    package var collectEvery: Int?
-    /// Entries of a barrier buffer.
-    package var barrierBuffer: Int?
-    /// Longest delay in each answer to a handshake, in microseconds.
-    package var handshakeDelay: Int?
-    package var seed: UInt64 = 1
-
-    package init() {}
-  }
-
-  package var name = ""
-  package var percent: Int? = 100
-  package var memoryLimit: Int?
-  package var hardLimit: Int?
-  package var minimumHeap = 4 << 20
-  package var workers = 1
-  package var hugePages = PageHeap.HugePagePolicy.system
-  package var checks = false
-  package var trace = false
-  package var stress = Stress()
-
-  package init() {}
-}
 
 /// A heap with its collector.
 @safe @usableFromInline package final class CollectedHeap: @unchecked Sendable {
@@ -58,132 +33,159 @@ package struct CollectorOptions: Sendable {
   package let options: CollectorOptions
   package let pageHeap: PageHeap
   package let central: CentralLists
-  package let roots = RootTable()
-  package let counters = HeapCounters()
   package let words: UnsafeMutablePointer<HeapWords>
-
-  let registry = Mutex(Registry())
-  package let queue = SpanQueue()
-  let crew: MarkCrew
-  let handshakes = HandshakeState()
-  let parked = WaitWord.make()
-  let requests = CycleRequests()
-  let trace = CycleTrace()
-  let pacing: Mutex<Pacing>
-  let layouts = Mutex<[LayoutInfo]>([])
-  let random: Mutex<UInt64>
-  let startTime = heap_now()
+  package let counters = HeapCounters()
+  package let layouts: LayoutCatalog
+  package let marking: SharedMarking
+  package let roots: RootTable
+  package let pacer: Pacer
+  package let requests: CycleRequests
+  package let registry = MutatorRegistry()
+  package let handshakes: Handshakes
+  package let safepoints: Safepoints
+  package let sweeper: Sweeper
+  package let allocator: Allocator
+  package let verifier: Verifier
+  package let cycle: CollectionCycle
+  private let crew: MarkCrew
+  private let forkGeneration = heap_fork_generation()
   /// The address of the object that a program holds.
   package let embedder = Atomic<UInt>(0)
-  private let generationWord = Atomic<UInt32>(2)
-  private let thread = Mutex<UInt64?>(nil)
-
-  /// What is known of a layout beyond its record.
-  struct LayoutInfo: Sendable {
-    var layout: HeapLayout
-    var name: String
-  }
 
   package init(_ options: CollectorOptions) throws(SystemFailure) {
     self.options = options
-    pageHeap = try PageHeap(hugePages: options.hugePages, byteLimit: options.hardLimit)
-    central = CentralLists(memory: pageHeap.memory)
-    unsafe words = .allocate(capacity: 1)
+    let pageHeap = try PageHeap(hugePages: options.hugePages, byteLimit: options.hardLimit)
+    let words = UnsafeMutablePointer<HeapWords>.allocate(capacity: 1)
     unsafe words.initialize(to: HeapWords())
-    unsafe words.pointee.sweepableGeneration.store(2, ordering: .relaxed)
-    crew = MarkCrew(size: max(options.workers, 1))
-    pacing = Mutex(
-      Pacing(
+    let reporter = Reporter(name: options.name)
+    self.pageHeap = pageHeap
+    unsafe self.words = words
+    central = CentralLists(memory: pageHeap.memory)
+    layouts = LayoutCatalog(memory: pageHeap.memory)
+    unsafe marking = SharedMarking(
+      owner: pageHeap.owner, words: words, counters: counters,
+      check: options.checks ? ReferenceCheck(owner: pageHeap.owner, layouts: layouts) : nil)
+    roots = RootTable(marking)
+    unsafe requests = CycleRequests(words: words)
+    let pacer = unsafe Pacer(
+      rules: Pacing(
         percent: options.percent, memoryLimit: options.memoryLimit,
-        minimumHeap: options.minimumHeap))
-    random = Mutex(options.stress.seed)
+        minimumHeap: options.minimumHeap),
+      words: words, requests: requests, pageHeap: pageHeap)
+    self.pacer = pacer
+    unsafe handshakes = Handshakes(
+      registry: registry, counters: counters, words: words, reporter: reporter,
+      stress: options.stress)
+    unsafe safepoints = Safepoints(words: words, marking: marking, requests: requests)
+    unsafe sweeper = Sweeper(
+      central: central, pageHeap: pageHeap, counters: counters, words: words,
+      fillsFreedSlots: options.checks)
+    allocator = Allocator(
+      pageHeap: pageHeap, sweeper: sweeper, safepoints: safepoints, requests: requests,
+      options: options)
+    crew = MarkCrew(size: max(options.workers, 1), marking: marking)
+    verifier = Verifier(
+      central: central, handshakes: handshakes, roots: roots, counters: counters,
+      layouts: layouts, owner: pageHeap.owner)
+    let trace =
+      unsafe options.trace
+      ? CycleTrace(
+        reporter: reporter, words: words, counters: counters, workers: crew.size,
+        percent: { pacer.rules.percent }) : nil
+    unsafe cycle = CollectionCycle(
+      words: words, marking: marking, handshakes: handshakes, roots: roots, crew: crew,
+      sweeper: sweeper, pacer: pacer, requests: requests, counters: counters,
+      verifier: options.checks ? verifier : nil, trace: trace)
+    requests.serve { [cycle] forced in cycle.run(forced: forced) }
     // In checked mode every reference store goes through the barrier's slow half.
     if options.checks { heap_barrier_raise() }
-    pace(live: 0)
   }
 
   deinit {
     if options.checks { heap_barrier_lower() }
     unsafe words.deinitialize(count: 1)
     unsafe words.deallocate()
-    handshakes.destroy()
-    parked.destroy()
   }
 
-  /// Ends the collector's threads.
+  /// Ends the heap's threads.
   /// - Precondition: no thread is attached.
   package func shutDown() {
+    // After a fork the child process has none of them.
+    guard forkGeneration == heap_fork_generation() else { return }
     require(
-      mutatorCount == 0,
+      attachedCount == 0,
       "a heap ended while a thread was attached to it: leave withMutator first")
     // The collector first: a cycle that is under way needs its helpers.
     requests.stop()
-    if let thread = thread.withLock({ $0.take() }) { heap_thread_join(thread) }
     crew.stop()
-  }
-
-  // MARK: - Generation
-
-  /// The sweep generation.
-  package var generation: UInt32 { generationWord.load(ordering: .relaxed) }
-
-  /// Relaxed: a mutator's own copy is what it works with, and a handshake brings that.
-  func setGeneration(_ generation: UInt32) { generationWord.store(generation, ordering: .relaxed) }
-
-  // MARK: - Layouts
-
-  /// Makes a layout known.
-  package func register(
-    _ description: HeapLayout.Description, name: String
-  ) throws(SystemFailure) -> HeapLayout {
-    try layouts.withLock { layouts throws(SystemFailure) -> HeapLayout in
-      let layout = try HeapLayout.make(
-        description, identifier: layouts.count, in: pageHeap.memory)
-      layouts.append(LayoutInfo(layout: layout, name: name))
-      return layout
-    }
-  }
-
-  /// The type name of a layout.
-  package func name(of layout: HeapLayout) -> String {
-    layouts.withLock { $0[layout.identifier].name }
   }
 
   // MARK: - Threads
 
-  /// Starts the collector's thread if there is none yet: a heap that never collects has none.
-  func startThread() {
-    thread.withLock { thread in
-      guard thread == nil else { return }
-      var id: UInt64 = 0
-      // The thread is joined before the heap goes (shutDown): it needs no reference of its own.
-      let context = unsafe Unmanaged.passUnretained(self).toOpaque()
-      let error = unsafe heap_thread_start(
-        &id,
-        { context in
-          guard let context = unsafe context else { return }
-          unsafe Unmanaged<CollectedHeap>.fromOpaque(context)._withUnsafeGuaranteedRef {
-            $0.collectorMain()
-          }
-        }, context)
-      require(error == 0, "the collector's thread could not be started: errno \(error)")
-      thread = id
-    }
+  /// Attaches the calling thread; it is then the thread's innermost mutator.
+  ///
+  /// - Parameter stackBase: the end of what is scanned of the thread's stack; nil: all of it.
+  package func attach(stackBase: UInt? = nil) -> AttachedMutator {
+    requireThisProcess()
+    return registry.attach(to: self, stackBase: stackBase ?? Self.stackEnd)
   }
 
-  // MARK: - Stress
+  package func detach(_ mutator: AttachedMutator) { registry.detach(mutator) }
 
-  /// Slots of a run: all, or one at a time when every allocation is counted.
-  var runLimit: Int { options.stress.collectEvery == nil ? .max : 1 }
+  /// The calling thread's mutator in this heap, if it is attached.
+  package var attachedMutator: AttachedMutator? { AttachedMutator.current(in: pageHeap.owner) }
 
-  /// A delay of random length, to move handshakes against each other.
-  func stressDelay() {
-    guard let longest = options.stress.handshakeDelay, longest > 0 else { return }
-    let length = random.withLock { state -> UInt64 in
-      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-      return (state >> 33) % UInt64(longest * 1000)
-    }
-    let end = heap_now() + length
-    while heap_now() < end { heap_pause() }
+  /// How many threads are attached.
+  package var attachedCount: Int { registry.attachedCount }
+
+  /// The end of the calling thread's stack.
+  private static var stackEnd: UInt {
+    var (low, high): (UInt, UInt) = (0, 0)
+    let here = UInt(heap_stack_pointer())
+    require(
+      unsafe heap_thread_stack(&low, &high) && low <= here && here < high,
+      "withMutator was called on a stack that is not the thread's own (a signal handler's, or a "
+        + "coroutine's): references there would not be found; call it on the thread's own stack")
+    return high
+  }
+
+  /// Stops the program in a process that was forked after the heap was made.
+  private func requireThisProcess() {
+    require(
+      forkGeneration == heap_fork_generation(),
+      "a heap was used in a process that was forked after the heap was made: the heap's threads "
+        + "exist in the parent only; make the heap after fork(), or call exec() after it")
+  }
+
+  // MARK: - Collection
+
+  /// A full collection. From any thread: if it is attached to heaps, it is in blocking regions
+  /// of all of them meanwhile.
+  package func collectAndWait() {
+    requireThisProcess()
+    requests.collectAndWait()
+  }
+
+  // MARK: - Layouts
+
+  /// Makes a layout known.
+  ///
+  /// - Parameter fieldName: names the field at an offset, in an object or in an element.
+  package func register(
+    _ description: HeapLayout.Description, name: String,
+    fieldName: @escaping @Sendable (_ offset: Int) -> String = { "at byte \($0)" }
+  ) throws(SystemFailure) -> HeapLayout {
+    try layouts.register(description, name: name, fieldName: fieldName)
+  }
+
+  /// The type name of a layout.
+  package func name(of layout: HeapLayout) -> String { layouts.name(of: layout) }
+
+  // MARK: - Invariants
+
+  /// Reports what is wrong with any structure of the heap.
+  /// - Precondition: no thread allocates, and nothing is being collected.
+  package func checkInvariants(_ report: (String) -> Void) {
+    verifier.checkInvariants(of: pageHeap, report)
   }
 }

@@ -14,7 +14,6 @@ struct BarrierBufferTests {
   @Test("both halves are kept, zeroes and repetitions are not")
   func halves() {
     var buffer = BarrierBuffer(capacity: 8)
-    defer { buffer.destroy() }
     var counts: [Int] = []
     // Nothing, one, one, the same object twice, two.
     for (old, new) in [(0, 0), (16, 0), (0, 32), (48, 48), (64, 80)] as [(UInt, UInt)] {
@@ -27,7 +26,6 @@ struct BarrierBufferTests {
   @Test("a buffer is full when another store might not fit", arguments: [-1, 0, 1, 2, 3, 16, 17])
   func full(capacity: Int) {
     var buffer = BarrierBuffer(capacity: capacity)
-    defer { buffer.destroy() }
     let room = max(capacity, 2)
     var isFull = false
     while !isFull {
@@ -45,17 +43,15 @@ struct BarrierBufferTests {
     fixture.attached { program in
       let nodes = (0..<40).map { program.makeNode(value: UInt($0)) }
       var buffer = BarrierBuffer(capacity: 100)
-      var marker = Marker(heap: program.heap)
+      var marker = Marker(program.heap.marking)
       for pair in 0..<20 { _ = buffer.append(old: nodes[2 * pair], new: nodes[2 * pair + 1]) }
       #expect(nodes.allSatisfy { !fixture.isMarked($0) })
       buffer.flush(to: &marker)
-      marker.settle(program.heap)
+      marker.settle()
       #expect(nodes.allSatisfy { fixture.isMarked($0) })
       let left = buffer.count
       #expect(left == 0)
       #expect(fixture.counted.objects == 40)
-      marker.destroy()
-      buffer.destroy()
     }
   }
 

@@ -92,7 +92,7 @@ struct BlockingRegionTests {
       #expect(!isBlocked())
       CollectedHeap.unblocked(program.mutator) { #expect(!isBlocked()) }
     }
-    #expect(fixture.heap.mutatorCount == 0)
+    #expect(fixture.heap.attachedCount == 0)
   }
 
   @Test("entering and leaving a thousand times during collections keeps every object")

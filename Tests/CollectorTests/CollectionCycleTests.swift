@@ -100,7 +100,7 @@ struct CollectionCycleTests {
       program.collecting {
         fixture.heap.beginFigures(forced: true)
         fixture.heap.raiseBarrier()
-        fixture.heap.roots.scan(in: fixture.heap)
+        fixture.heap.roots.scan()
         fixture.heap.drain()
       }
       #expect(fixture.isMarked(target.reference), "the target is black")

@@ -99,12 +99,12 @@ struct HandshakeTests {
           for list in lists { require(program.values(of: list) == Array(1...40), "lost") }
         }
       }
-      for list in lists { fixture.heap.roots.drop(list, in: fixture.heap) }
+      for list in lists { fixture.heap.roots.drop(list) }
     }
     isDone.happen()
     collector.join()
     fixture.heap.collectAndWait()
-    #expect(fixture.heap.mutatorCount == 0)
+    #expect(fixture.heap.attachedCount == 0)
     #expect(fixture.objects(of: fixture.node).isEmpty)
     #expect(fixture.problems.isEmpty)
   }

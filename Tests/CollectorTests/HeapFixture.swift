@@ -70,11 +70,9 @@ final class HeapFixture: Sendable {
 
   /// Runs `body` with the calling thread attached, and its frames scanned.
   func attachedWithStack(_ body: (Program) -> Void) {
-    CollectedHeap.spilling { stackPointer in
-      let program = Program(fixture: self, mutator: heap.attach(stackBase: stackPointer))
-      body(program)
-      heap.detach(program.mutator)
-    }
+    let program = Program(fixture: self, mutator: heap.attach())
+    body(program)
+    heap.detach(program.mutator)
   }
 
   // MARK: - Looking
@@ -109,9 +107,9 @@ final class HeapFixture: Sendable {
     var work = heap.roots.references + more
     while let object = work.popLast() {
       guard found.insert(object).inserted,
-        let (span, _) = Marker.lookUp(object, owner: heap.pageHeap.owner)
+        let (span, _) = HeapSpan.lookUp(object, owner: heap.pageHeap.owner)
       else { continue }
-      heap.forEachReference(of: object, span.layout) { work.append($0) }
+      heap.verifier.forEachReference(of: object, span.layout) { work.append($1) }
     }
     return found
   }
@@ -125,7 +123,7 @@ final class HeapFixture: Sendable {
 
   /// The span and slot of an allocated address.
   func place(of address: UInt) -> (span: HeapSpan, slot: Int)? {
-    Marker.lookUp(address, owner: heap.pageHeap.owner)
+    HeapSpan.lookUp(address, owner: heap.pageHeap.owner)
   }
 
   func isMarked(_ address: UInt) -> Bool {
@@ -138,6 +136,35 @@ final class HeapFixture: Sendable {
       heap.counters.markedBytes.load(ordering: .relaxed),
       heap.counters.markedObjects.load(ordering: .relaxed)
     )
+  }
+}
+
+/// The steps of a cycle and the rooms of a heap, as the tests call them.
+extension CollectedHeap {
+  func finishSweeping() { cycle.finishSweeping() }
+  func beginFigures(forced: Bool) { cycle.beginFigures(forced: forced) }
+  func raiseBarrier() { cycle.raiseBarrier() }
+  func scanStacksAndRoots() { cycle.scanStacksAndRoots() }
+  func drain() { cycle.drain() }
+  func terminateMarking() { cycle.terminateMarking() }
+  func lowerBarrier() { cycle.lowerBarrier() }
+  func advanceGeneration() { cycle.advanceGeneration() }
+  func verify() { verifier.verify() }
+  func requestCycle() { requests.request() }
+  func forEachSpan(_ body: (HeapSpan) -> Void) { verifier.forEachSpan(body) }
+
+  var generation: UInt32 { unsafe words.pointee.generation.load(ordering: .relaxed) }
+
+  /// What mutators have taken, in bytes and slots.
+  var taken: (bytes: Int, slots: Int) {
+    let figures = figures
+    return (figures.allocatedBytes, figures.allocatedObjects)
+  }
+
+  /// What was freed, in bytes and slots.
+  var freed: (bytes: Int, slots: Int) {
+    let figures = figures
+    return (figures.freedBytes, figures.freedObjects)
   }
 }
 
@@ -156,20 +183,18 @@ struct Program {
 
   /// A slot of a class; nil when there is no memory.
   func take(_ layout: HeapLayout, in sizeClass: SizeClass) -> UInt? {
+    unsafe heap.allocator.takeSlot(mutator, entry(layout, in: sizeClass))
+  }
+
+  /// The cache's entry of a layout in a class.
+  func entry(
+    _ layout: HeapLayout, in sizeClass: SizeClass
+  ) -> UnsafeMutablePointer<CacheEntry> {
     let key = Self.key(layout, sizeClass)
     let state = unsafe mutator.state
-    if unsafe state.pointee.cache.find(key) == nil {
-      _ = unsafe state.pointee.cache.add(
-        key, shelf: fixture.shelf(layout, in: sizeClass), slotSize: sizeClass.slotSize)
-    }
-    while true {
-      guard let entry = unsafe state.pointee.cache.find(key) else { return nil }
-      if unsafe entry.pointee.cursor < entry.pointee.limit {
-        defer { unsafe entry.pointee.cursor += entry.pointee.slotSize }
-        return unsafe entry.pointee.cursor
-      }
-      guard heap.refill(mutator, key: key) else { return nil }
-    }
+    if let entry = unsafe state.pointee.cache.find(key) { return unsafe entry }
+    return unsafe state.pointee.cache.add(
+      key, shelf: fixture.shelf(layout, in: sizeClass), slotSize: sizeClass.slotSize)
   }
 
   func tryNode(value: UInt = 0) -> UInt? {
@@ -197,7 +222,7 @@ struct Program {
     let sizeClass = SizeClass.of(size: size) ?? .large
     let place =
       sizeClass.isLarge
-      ? heap.allocateLarge(mutator, shelf: fixture.shelf(layout, in: .large), size: size)
+      ? heap.allocator.takeLarge(mutator, shelf: fixture.shelf(layout, in: .large), size: size)
       : take(layout, in: sizeClass)
     guard let place else { return nil }
     initialize(place, 0, UInt(count))
@@ -236,11 +261,11 @@ struct Program {
 
   func load(_ object: UInt, _ offset: Int) -> UInt { heap_load_word(object + UInt(offset)) }
 
-  func root(_ reference: UInt) -> RootSlot { heap.roots.make(reference, in: heap) }
-  func set(_ slot: RootSlot, _ reference: UInt) { heap.roots.set(slot, to: reference, in: heap) }
-  func drop(_ slot: RootSlot) { heap.roots.drop(slot, in: heap) }
+  func root(_ reference: UInt) -> RootSlot { heap.roots.make(reference) }
+  func set(_ slot: RootSlot, _ reference: UInt) { heap.roots.set(slot, to: reference) }
+  func drop(_ slot: RootSlot) { heap.roots.drop(slot) }
 
-  func poll() { heap.safepoint(mutator) }
+  func poll() { Safepoints.answer() }
 
   /// References in the barrier buffer.
   var recorded: Int { unsafe mutator.state.pointee.barrier.count }

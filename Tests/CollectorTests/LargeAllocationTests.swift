@@ -61,12 +61,13 @@ struct LargeAllocationTests {
     fixture.attached { program in
       let shelf = fixture.shelf(fixture.bytes, in: .large)
       for size in [Int.max, -1, 1 << 48, 1 << 46, (1 << 20) + 1] {
-        #expect(program.heap.allocateLarge(program.mutator, shelf: shelf, size: size) == nil)
+        #expect(program.heap.allocator.takeLarge(program.mutator, shelf: shelf, size: size) == nil)
       }
-      let most = program.heap.allocateLarge(program.mutator, shelf: shelf, size: 1 << 20)
+      let most = program.heap.allocator.takeLarge(program.mutator, shelf: shelf, size: 1 << 20)
       #expect(most != nil)
       // Garbage makes room for the next.
-      #expect(program.heap.allocateLarge(program.mutator, shelf: shelf, size: 1 << 20) == most)
+      #expect(
+        program.heap.allocator.takeLarge(program.mutator, shelf: shelf, size: 1 << 20) == most)
     }
     #expect(fixture.problems.isEmpty)
   }

@@ -16,10 +16,9 @@ struct MarkerTests {
   init() throws { fixture = try HeapFixture() }
 
   private func marking(_ body: (inout Marker) -> Void) {
-    var marker = Marker(heap: fixture.heap)
+    var marker = Marker(fixture.heap.marking)
     body(&marker)
-    marker.settle(fixture.heap)
-    marker.destroy()
+    marker.settle()
   }
 
   /// Every marked slot of the heap.
@@ -89,33 +88,33 @@ struct MarkerTests {
     fixture.attached { program in
       let node = program.makeNode()
       let owner = fixture.heap.pageHeap.owner
-      guard let (span, slot) = Marker.lookUp(node, owner: owner) else {
+      guard let (span, slot) = HeapSpan.lookUp(node, owner: owner) else {
         return #expect(Bool(false), "a node is not found")
       }
       #expect(span.layout == fixture.node && span.address(ofSlot: slot) == node)
       for offset in 0..<48 as Range<UInt> {
-        #expect(Marker.lookUp(node + offset, owner: owner)?.1 == slot)
+        #expect(HeapSpan.lookUp(node + offset, owner: owner)?.1 == slot)
       }
       // Slots of the run count as allocated; those of a span without a run do not.
       let shelf = fixture.shelf(fixture.leaf)
       guard
         let fresh = fixture.heap.pageHeap.makeSpan(for: shelf, pageCount: 1, generation: 2)
       else { return #expect(Bool(false), "no span") }
-      #expect(Marker.lookUp(fresh.base, owner: owner) == nil)
+      #expect(HeapSpan.lookUp(fresh.base, owner: owner) == nil)
       _ = fresh.takeRun(atMost: 1)
-      #expect(Marker.lookUp(fresh.base + 31, owner: owner) != nil)
-      #expect(Marker.lookUp(fresh.base + 32, owner: owner) == nil)
+      #expect(HeapSpan.lookUp(fresh.base + 31, owner: owner) != nil)
+      #expect(HeapSpan.lookUp(fresh.base + 32, owner: owner) == nil)
       _ = fresh.sweep(to: 2)
       fixture.heap.pageHeap.freeSpan(fresh)
-      #expect(Marker.lookUp(fresh.base, owner: owner) == nil, "a free page")
+      #expect(HeapSpan.lookUp(fresh.base, owner: owner) == nil, "a free page")
       // Behind the last slot: 170 of 48 bytes leave 32.
-      #expect(Marker.lookUp(span.base + 170 * 48, owner: owner) == nil)
+      #expect(HeapSpan.lookUp(span.base + 170 * 48, owner: owner) == nil)
       for word in [0, 1, node | 1 << 63, UInt.max, 1 << 48, node - 1 << 26] {
-        #expect(Marker.lookUp(word, owner: owner) == nil)
+        #expect(HeapSpan.lookUp(word, owner: owner) == nil)
       }
       other.attached { stranger in
         let theirs = stranger.makeNode()
-        #expect(Marker.lookUp(theirs, owner: owner) == nil, "another heap's object")
+        #expect(HeapSpan.lookUp(theirs, owner: owner) == nil, "another heap's object")
         marking { $0.markConservatively(theirs) }
         #expect(!other.isMarked(theirs))
       }
@@ -141,7 +140,7 @@ struct MarkerTests {
         while marker.scanNext() {}
       }
       #expect(marked == [root, array, left, right, inside, leaf, last])
-      #expect(fixture.heap.queue.isEmpty)
+      #expect(fixture.heap.marking.queue.isEmpty)
     }
   }
 
@@ -172,21 +171,19 @@ struct MarkerTests {
         nodes.append(node)
       }
       program.initialize(array, 8 + 8 * (count - 1), program.makeNode())
-      var first = Marker(heap: program.heap)
-      var second = Marker(heap: program.heap)
+      var first = Marker(program.heap.marking)
+      var second = Marker(program.heap.marking)
       first.mark(array)
       var turns = 0
       var isBusy = true
       while isBusy {
         let one = first.scanNext()
-        first.settle(program.heap)
+        first.settle()
         let two = second.scanNext()
-        second.settle(program.heap)
+        second.settle()
         isBusy = one || two
         turns += 1
       }
-      first.destroy()
-      second.destroy()
       #expect(turns >= 4)
       #expect(nodes.allSatisfy { fixture.isMarked($0) })
       #expect(fixture.counted.objects == nodes.count + 2)
@@ -216,11 +213,11 @@ struct MarkerTests {
         }
         marker.emptyRing()
         let all = marker.local.count
-        #expect(all == 100 && fixture.heap.queue.isEmpty)
+        #expect(all == 100 && fixture.heap.marking.queue.isEmpty)
         let hasScanned = marker.scanNext()
         let kept = marker.local.count
-        #expect(hasScanned && kept == 32 && !fixture.heap.queue.isEmpty)
-        marker.settle(fixture.heap)
+        #expect(hasScanned && kept == 32 && !fixture.heap.marking.queue.isEmpty)
+        marker.settle()
         let (left, unsettled) = (marker.local.count, marker.markedObjects)
         #expect(left == 0 && unsettled == 0)
         while marker.scanNext() {}

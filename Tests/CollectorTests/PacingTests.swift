@@ -144,8 +144,8 @@ struct PacingTests {
     fixture.attached { program in
       for _ in 0..<3000 { _ = program.makeArray(count: 200) }  // About 5 MB.
       #expect(program.heap.counters.cycles.load(ordering: .relaxed) == 0)
-      program.heap.updatePacing { $0.percent = 1 }
-      #expect(program.heap.currentPacing.percent == 1)
+      program.heap.pacer.update { $0.percent = 1 }
+      #expect(program.heap.pacer.rules.percent == 1)
       while program.heap.counters.cycles.load(ordering: .relaxed) == 0 { program.poll() }
     }
     #expect(fixture.heap.counters.forcedCycles.load(ordering: .relaxed) == 0)

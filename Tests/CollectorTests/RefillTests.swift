@@ -175,7 +175,7 @@ struct RefillTests {
     #expect(fixture.heap.taken.slots == 1)
   }
 
-  @Test("stress takes slots one at a time, and collects at every nth")
+  @Test("stress makes every nth allocation of a thread a complete collection, exactly")
   func stress() throws {
     let fixture = try HeapFixture {
       $0.stress.collectEvery = 10
@@ -184,9 +184,13 @@ struct RefillTests {
     fixture.attached { program in
       let list = program.makeList(1...300)
       #expect(program.values(of: list) == Array(1...300))
-      while fixture.heap.counters.cycles.load(ordering: .relaxed) == 0 { program.poll() }
+      #expect(fixture.heap.counters.forcedCycles.load(ordering: .relaxed) == 30)
+      for _ in 0..<10 { _ = program.makeLeaf() }
+      #expect(fixture.heap.counters.forcedCycles.load(ordering: .relaxed) == 31)
+      #expect(fixture.objects(of: fixture.leaf).count == 1, "the tenth came after its collection")
+      for _ in 0..<10 { _ = program.makeBytes(count: 50_000) }
+      #expect(fixture.heap.counters.forcedCycles.load(ordering: .relaxed) == 32)
     }
-    #expect(fixture.heap.counters.forcedCycles.load(ordering: .relaxed) == 0)
     fixture.heap.collectAndWait()
     #expect(fixture.objects(of: fixture.node).count == 300)
   }
@@ -196,20 +200,19 @@ struct RefillTests {
     fixture.attached { program in
       _ = program.makeList(1...5000)
       _ = program.makeLeaf()
-      let leaves = Program.key(fixture.leaf, Program.leafClass)
       let state = unsafe program.mutator.state
       let words = unsafe fixture.heap.words
       for (ratio, expected) in [(512, 32 << 10), (1024, 64 << 10), (1536, 96 << 10)] {
         program.beginCycle()
-        unsafe words.pointee.isMarking.store(1, ordering: .relaxed)
+        unsafe words.pointee.isMarking.store(true, ordering: .relaxed)
         unsafe words.pointee.assistRatio.store(ratio, ordering: .relaxed)
         let before = fixture.counted.bytes
         unsafe state.pointee.assistDebt = 64 << 10
-        _ = program.heap.refill(program.mutator, key: leaves)
+        program.heap.safepoints.poll(program.mutator)
         let marked = fixture.counted.bytes - before
         // A span at a time: up to a span more.
         #expect(marked >= expected - 8192 && marked <= expected + 16384, "ratio \(ratio)")
-        unsafe words.pointee.isMarking.store(0, ordering: .relaxed)
+        unsafe words.pointee.isMarking.store(false, ordering: .relaxed)
         program.endCycle()
       }
     }

@@ -30,13 +30,13 @@ struct RootTableTests {
 
   @Test("thousands of slots are distinct, and dropped ones are used again")
   func manySlots() {
-    let slots = (1...3000).map { fixture.heap.roots.make(UInt($0), in: fixture.heap) }
+    let slots = (1...3000).map { fixture.heap.roots.make(UInt($0)) }
     #expect(Set(slots).count == 3000)
     #expect(Set(fixture.heap.roots.references) == Set(1...3000))
-    for slot in slots { fixture.heap.roots.drop(slot, in: fixture.heap) }
-    let again = (1...3000).map { fixture.heap.roots.make(UInt($0), in: fixture.heap) }
+    for slot in slots { fixture.heap.roots.drop(slot) }
+    let again = (1...3000).map { fixture.heap.roots.make(UInt($0)) }
     #expect(Set(again) == Set(slots))
-    for slot in again { fixture.heap.roots.drop(slot, in: fixture.heap) }
+    for slot in again { fixture.heap.roots.drop(slot) }
   }
 
   @Test("what a slot holds lives, what it held dies")
@@ -97,7 +97,7 @@ struct RootTableTests {
         fixture.heap.beginFigures(forced: true)
         fixture.heap.raiseBarrier()
         let heap = fixture.heap
-        TestThread { for slot in slots { heap.roots.drop(slot, in: heap) } }.join()
+        TestThread { for slot in slots { heap.roots.drop(slot) } }.join()
         fixture.heap.scanStacksAndRoots()
       }
       program.endCycle()

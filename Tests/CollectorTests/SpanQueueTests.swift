@@ -76,7 +76,7 @@ struct SpanQueueTests {
   @Test("the shared queue gives out at most a batch, and says when it is empty")
   func batches() throws {
     let fixture = try HeapFixture()
-    let queue = fixture.heap.queue
+    let queue = fixture.heap.marking.queue
     #expect(queue.isEmpty)
     var list = SpanList()
     #expect(!queue.take(4, into: &list))
@@ -99,7 +99,7 @@ struct SpanQueueTests {
   @Test("of threads that put and take at once, none loses a span or gets one twice")
   func contention() throws {
     let fixture = try HeapFixture()
-    let queue = fixture.heap.queue
+    let queue = fixture.heap.marking.queue
     let spans = try (0..<400).map { _ in try span() }
     let found = Mutex<[HeapSpan]>([])
     onThreads(4) { number in

@@ -22,11 +22,10 @@ struct StackScannerTests {
       ]
       unsafe words.withUnsafeBufferPointer { words in
         let first = UInt(bitPattern: words.baseAddress)
-        var marker = Marker(heap: program.heap)
+        var marker = Marker(program.heap.marking)
         // From the middle of the first word, which is not whole, to before the last.
         marker.scanStack(from: first + 1, to: first + UInt(8 * (words.count - 1)))
-        marker.settle(program.heap)
-        marker.destroy()
+        marker.settle()
       }
       let marked = nodes.indices.filter { fixture.isMarked(nodes[$0]) }
       #expect(marked == [1, 2, 3])
@@ -36,11 +35,10 @@ struct StackScannerTests {
   @Test("an empty stretch of stack marks nothing")
   func empty() {
     fixture.attached { program in
-      var marker = Marker(heap: program.heap)
+      var marker = Marker(program.heap.marking)
       marker.scanStack(from: 0, to: 0)
       marker.scanStack(from: .max & ~7, to: 8)
-      marker.settle(program.heap)
-      marker.destroy()
+      marker.settle()
       #expect(fixture.counted.objects == 0)
     }
   }

@@ -54,12 +54,12 @@ struct SweeperTests {
       _ = program.makeBytes(count: 100_000)
       program.cycle()
       let counters = fixture.heap.counters
-      #expect(counters.freedObjects.load(ordering: .relaxed) == 751)
-      #expect(counters.freedBytes.load(ordering: .relaxed) == 750 * 48 + 13 * 8192)
+      #expect(fixture.heap.freed.slots == 751)
+      #expect(fixture.heap.freed.bytes == 750 * 48 + 13 * 8192)
       #expect(counters.liveObjects.load(ordering: .relaxed) == 250)
       #expect(counters.liveBytes.load(ordering: .relaxed) == 250 * 48)
       program.cycle()
-      #expect(counters.freedObjects.load(ordering: .relaxed) == 751, "nothing dies twice")
+      #expect(fixture.heap.freed.slots == 751, "nothing dies twice")
     }
   }
 
@@ -77,7 +77,7 @@ struct SweeperTests {
       let address = large.reference
       program.drop(large)
       program.cycle()
-      let pattern = UInt(CollectedHeap.freedPattern) &* 0x0101_0101_0101_0101
+      let pattern = UInt(Sweeper.freedPattern) &* 0x0101_0101_0101_0101
       for (i, node) in nodes.enumerated() {
         if i % 5 == 0 {
           #expect(program.load(node, HeapFixture.value) == UInt(i))
@@ -112,11 +112,11 @@ struct SweeperTests {
       else { return }
       _ = span.takeRun(atMost: 3)
       shelf.put(span)
-      #expect(fixture.heap.sweepForSlots(shelf, generation: generation) == nil)
-      fixture.heap.sweepAll()
+      #expect(fixture.heap.sweeper.sweepForSlots(shelf, program.mutator) == nil)
+      fixture.heap.finishSweeping()
       #expect(shelf.count(of: generation &- 1).partial == 1)
       unsafe fixture.heap.words.pointee.sweepableGeneration.store(generation, ordering: .relaxed)
-      fixture.heap.sweepAll()
+      fixture.heap.finishSweeping()
       #expect(shelf.count(of: generation &- 1).partial == 0)
       #expect(unsafe fixture.heap.words.pointee.activeSweepers.load(ordering: .relaxed) == 0)
     }

@@ -20,17 +20,20 @@ struct TinyAllocationTests {
   }
 
   private func allocate(_ program: Program, size: Int, alignment: Int) -> UInt {
-    if let place = program.heap.takeTiny(program.mutator, size: size, alignment: alignment) {
+    if let place = program.heap.allocator.takeTiny(
+      program.mutator, size: size, alignment: alignment)
+    {
       return place
     }
-    let slot = program.take(layout, in: SizeClass.of(size: 16) ?? .large) ?? 0
-    return program.heap.openTiny(program.mutator, slot: slot, size: size, alignment: alignment)
+    let slots = unsafe program.entry(layout, in: SizeClass.of(size: 16) ?? .large)
+    return unsafe program.heap.allocator.openTiny(
+      program.mutator, slots, size: size, alignment: alignment) ?? 0
   }
 
   @Test("no slot is open at first")
   func closed() {
     fixture.attached { program in
-      #expect(program.heap.takeTiny(program.mutator, size: 1, alignment: 1) == nil)
+      #expect(program.heap.allocator.takeTiny(program.mutator, size: 1, alignment: 1) == nil)
     }
   }
 

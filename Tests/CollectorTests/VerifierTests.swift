@@ -79,7 +79,7 @@ struct VerifierTests {
         program.initialize(list.reference, HeapFixture.right, 0x7777_0000)
       }
     }
-    #expect(result.said("refers to 0x77770000, which is not allocated"))
+    #expect(result.said("refers to 0x77770000, which is no object"))
   }
 
   @Test("a reference that came without a barrier is found")

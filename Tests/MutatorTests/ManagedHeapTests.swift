@@ -65,7 +65,7 @@ extension HeapMutator {
         }
       }
     }
-    #expect(heap.core.mutatorCount == 0)
+    #expect(heap.core.attachedCount == 0)
     HeapCheck.expectEmpty(heap)
   }
 
@@ -75,15 +75,15 @@ extension HeapMutator {
     heap.withMutator { outer in
       let node = outer.allocate(TestNode(key: 1))
       heap.withMutator { inner in
-        #expect(heap.core.mutatorCount == 1)
+        #expect(heap.core.attachedCount == 1)
         node.next = inner.list(1000)
         heap.collect()
         inner.collect()
       }
-      #expect(heap.core.mutatorCount == 1)
+      #expect(heap.core.attachedCount == 1)
       #expect(node.next?.key == 0 && node.key == 1)
     }
-    #expect(heap.core.mutatorCount == 0)
+    #expect(heap.core.attachedCount == 0)
     HeapCheck.expectEmpty(heap)
   }
 

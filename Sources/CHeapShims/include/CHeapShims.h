@@ -98,8 +98,11 @@ extern _Thread_local uint64_t heap_held_lock_ranks __attribute__((tls_model("ini
 static inline uint64_t heap_held_ranks(void) { return heap_held_lock_ranks; }
 static inline void heap_set_held_ranks(uint64_t ranks) { heap_held_lock_ranks = ranks; }
 
-/// Writes the calling thread's name, at most `size` bytes with the closing zero.
-void heap_thread_name(char *_Nonnull buffer, size_t size);
+/// The calling thread, as `heap_thread_name_of` takes it.
+uint64_t heap_thread_self(void);
+
+/// Writes a thread's name, at most `size` bytes with the closing zero. The thread is alive.
+void heap_thread_name_of(uint64_t thread, char *_Nonnull buffer, size_t size);
 
 /// Gives the calling thread a name (15 bytes are kept).
 void heap_set_thread_name(const char *_Nonnull name);

@@ -4,65 +4,57 @@
 // Large objects: over 32 KiB, a span each, straight from the page heap.
 //
 // The memory is zeroed (if the layout has references and the pages are not fresh from the
-// system) in pieces with a safepoint after each, so a gigabyte delays no handshake. Until
-// the object is handed to the caller its span is on no list, its slot is not allocated and
-// nothing refers to it: the collector does not know it. It gets its colour and generation
-// last, when there is no safepoint left before the caller has it.
+// system) in pieces with a safepoint after each, so a gigabyte delays no handshake. Until the
+// object is handed to the caller its span is on no list, its slot is not allocated and nothing
+// refers to it: the collector does not know it. It gets its colour and generation last, and is
+// accounted for last, when there is no safepoint left before the caller has it. So a request that
+// is refused, and a collection in the middle, leave nothing behind.
 
 internal import CHeapShims
 package import Heap
 internal import Synchronization
 
-extension CollectedHeap {
+extension Allocator {
   /// Bytes zeroed between two safepoints.
   private static var zeroPiece: Int { 256 << 10 }
 
   /// The address of `size` bytes of a layout, zeroed unless noscan; nil without memory.
-  package func allocateLarge(
-    _ mutator: AttachedMutator, shelf: SpanShelf, size: Int
-  ) -> UInt? {
-    guard let pageCount = Geometry.pages(toHold: size), pageCount <= Int(UInt32.max) else {
-      return nil
-    }
-    let bytes = pageCount * Geometry.pageSize
-    let state = unsafe mutator.state
-    unsafe state.pointee.unaccountedBytes += bytes
-    if unsafe state.pointee.words.pointee.isMarking.load(ordering: .relaxed) != 0 {
-      unsafe state.pointee.assistDebt += bytes
-    }
-    poll(mutator)
-    var span = makeLarge(mutator, shelf, pageCount)
+  package func takeLarge(_ mutator: AttachedMutator, shelf: SpanShelf, size: Int) -> UInt? {
+    begin(mutator)
+    // What can never be had is refused before a collection is made for it.
+    guard let pageCount = Geometry.pages(toHold: size), pageCount <= pageHeap.largestRequest
+    else { return nil }
+    safepoints.poll(mutator)
+    var span = makeSpan(mutator, shelf, pageCount)
     for _ in 0..<2 where span == nil {
-      collectAndWait()
-      span = makeLarge(mutator, shelf, pageCount)
+      requests.collectAndWait()
+      span = makeSpan(mutator, shelf, pageCount)
     }
-    guard let span else {
-      unsafe state.pointee.unaccountedBytes -= bytes
-      return nil
-    }
-    if span.needsZero && !span.layout.isNoscan {
-      zero(span, size: size, mutator)
-    }
+    guard let span else { return nil }
+    if span.needsZero && !span.layout.isNoscan { zero(span, size: size) }
     // No safepoint from here on.
+    let state = unsafe mutator.state
     span.sweepGeneration = unsafe state.pointee.generation
     let slot = SlotRange(start: 0, end: 1)
-    if unsafe state.pointee.allocatesBlack { blacken(slot, of: span) }
+    if unsafe state.pointee.allocatesBlack { mutator.blacken(slot, of: span) }
     span.take(slot)
-    unsafe state.pointee.takenBytes += bytes
-    unsafe state.pointee.takenSlots += 1
+    let bytes = pageCount * Geometry.pageSize
+    unsafe state.pointee.tally.countAllocated(slots: 1, bytes: bytes)
+    safepoints.noteTaken(bytes, mutator)
+    safepoints.account(mutator)
     shelf.countObjects(1)
     shelf.put(span)
     return span.base
   }
 
-  private func makeLarge(
+  private func makeSpan(
     _ mutator: AttachedMutator, _ shelf: SpanShelf, _ pageCount: Int
   ) -> HeapSpan? {
     pageHeap.makeSpan(
       for: shelf, pageCount: pageCount, generation: unsafe mutator.state.pointee.generation)
   }
 
-  private func zero(_ span: HeapSpan, size: Int, _ mutator: AttachedMutator) {
+  private func zero(_ span: HeapSpan, size: Int) {
     var done = 0
     while done < size {
       let length = min(Self.zeroPiece, size - done)
@@ -70,7 +62,7 @@ extension CollectedHeap {
       unsafe UnsafeMutableRawPointer(bitPattern: span.base + UInt(done)).unsafelyUnwrapped
         .initializeMemory(as: UInt8.self, repeating: 0, count: length)
       done += length
-      if done < size { safepoint(mutator) }
+      if done < size { Safepoints.answer() }
     }
   }
 }

@@ -11,7 +11,7 @@
 // Owner: the mutator. The open slot is given up when its colour could be wrong: when black
 // allocation begins and when spans are handed back.
 
-internal import Heap
+package import Heap
 
 /// The unused rest of a mutator's open tiny slot.
 struct TinyRun {
@@ -32,19 +32,25 @@ struct TinyRun {
   }
 }
 
-extension CollectedHeap {
-  /// Space for a tiny value in the open slot.
+extension Allocator {
+  /// Space for a tiny value in the mutator's open slot, or nil when it does not fit.
   package func takeTiny(_ mutator: AttachedMutator, size: Int, alignment: Int) -> UInt? {
-    unsafe mutator.state.pointee.tiny.take(size: size, alignment: alignment)
+    begin(mutator)
+    return unsafe mutator.state.pointee.tiny.take(size: size, alignment: alignment)
   }
 
-  /// Opens a new slot, and takes space for a value in it.
+  /// Opens a new slot after `takeTiny` found no space, and takes space for the value in it; nil
+  /// when there is no memory.
+  ///
+  /// - Parameter slots: the cache entry of the slots that tiny values share.
   package func openTiny(
-    _ mutator: AttachedMutator, slot: UInt, size: Int, alignment: Int
-  ) -> UInt {
+    _ mutator: AttachedMutator, _ slots: UnsafeMutablePointer<CacheEntry>, size: Int,
+    alignment: Int
+  ) -> UInt? {
+    guard let slot = unsafe nextSlot(mutator, slots) else { return nil }
     unsafe mutator.state.pointee.tiny = TinyRun(
       cursor: slot, limit: slot + UInt(TinyRun.slotSize))
-    // Fits: it is smaller than a slot.
-    return unsafe takeTiny(mutator, size: size, alignment: alignment).unsafelyUnwrapped
+    // Fits: the value is smaller than a slot.
+    return unsafe mutator.state.pointee.tiny.take(size: size, alignment: alignment)
   }
 }

@@ -18,7 +18,7 @@ enum StoreCheck {
   /// Stops the program if a store breaks a rule.
   static func check(slot: UInt, new: UInt, _ mutator: AttachedMutator) {
     let heap = mutator.heap
-    guard let (span, _) = Marker.lookUp(slot, owner: heap.pageHeap.owner) else {
+    guard let (span, _) = HeapSpan.lookUp(slot, owner: heap.pageHeap.owner) else {
       failure(
         "a reference was stored into an object that has been collected, at \(hex(slot)): "
           + "it was not reachable from a local, a HeapRoot or another object")
@@ -34,7 +34,7 @@ enum StoreCheck {
         "a reference to an object of another heap was stored into a \(target) at \(hex(slot)): "
           + "objects of two heaps cannot refer to each other")
     }
-    guard let (newSpan, newSlot) = Marker.lookUp(new, owner: heap.pageHeap.owner) else {
+    guard let (newSpan, newSlot) = HeapSpan.lookUp(new, owner: heap.pageHeap.owner) else {
       failure(
         "a reference to an object that has been collected, \(hex(new)), was stored into a "
           + "\(target): it was kept where the collector does not look (a Swift array, a class, "

@@ -3,79 +3,95 @@
 
 // One line a cycle on standard error (HEAP_TRACE=1):
 //
-//     heap: gc 7 @0.412s 3% (forced): 0.05+8.10+0.02 ms, 9.3 ms cpu, 4->5->2 MiB, goal 5 MiB,
-//     100%, 1 worker, max handshake 41 us
+//     heap: gc 7 @0.412s 3% (forced): 0.05+8.10+0.02+0.31 ms, 9.3 ms cpu, 4->5->2 MiB,
+//     goal 5 MiB, 100%, 1 worker, max handshake 41 us
 //
 //   7             the cycle's number
 //   @0.412s       seconds since the heap was made
 //   3%            of that time in which a collection was under way
-//   0.05+8.10+…   milliseconds: barrier, stacks and roots · marking · hand-over to sweeping
-//   cpu           of the collector's own thread
+//   0.05+8.10+…   milliseconds: barrier, stacks and roots · marking · hand-over · sweeping
+//   cpu           of the collector's thread and its helpers, assists not included
 //   4->5->2 MiB   allocated at the start, at the end of marking, and found live
 //   handshake     the longest pause of any thread so far
 //
-// Owner: the collector's thread; the lock is for the checker's sake and never waited for.
+// Owner: the collector's thread.
 
 internal import CHeapShims
 internal import Heap
 internal import Synchronization
 
-/// The times of the cycle under way.
-final class CycleTrace: Sendable {
-  private struct Times {
-    var start: UInt64 = 0
-    var marking: UInt64 = 0
-    var terminated: UInt64 = 0
-    var cpu: UInt64 = 0
-    var allocatedAtStart = 0
-    var allocatedAtEnd = 0
-    var busy: UInt64 = 0
+/// The times of the cycle under way, and the line about it.
+@safe final class CycleTrace: @unchecked Sendable {
+  // Sendable: the collector's thread alone uses the times.
+
+  /// Moments of a cycle.
+  enum Moment: Int { case start, marking, terminated, sweeping }
+
+  private let reporter: Reporter
+  private let words: UnsafeMutablePointer<HeapWords>
+  private let counters: HeapCounters
+  private let workers: Int
+  private let startTime = heap_now()
+
+  private var times = InlineArray<4, UInt64>(repeating: 0)
+  private var cpuAtStart = 0
+  private var allocatedAtStart = 0
+  private var allocatedAtEnd = 0
+  private var goalAtStart = 0
+  private var busy: UInt64 = 0
+  /// The percentage in force.
+  private let percent: @Sendable () -> Int?
+
+  init(
+    reporter: Reporter, words: UnsafeMutablePointer<HeapWords>, counters: HeapCounters,
+    workers: Int, percent: @escaping @Sendable () -> Int?
+  ) {
+    self.reporter = reporter
+    unsafe self.words = words
+    self.counters = counters
+    self.workers = workers
+    self.percent = percent
   }
 
-  private let times = Mutex(Times())
-
-  func begin(_ heap: CollectedHeap) {
-    times.withLock {
-      $0.start = heap_now()
-      $0.cpu = heap_thread_cpu()
-      $0.allocatedAtStart = unsafe heap.words.pointee.allocatedBytes.load(ordering: .relaxed)
-    }
+  /// Processor time of the collector's thread and its helpers, in nanoseconds.
+  private var cpu: Int {
+    counters.markNanoseconds.load(ordering: .relaxed)
+      + counters.sweepNanoseconds.load(ordering: .relaxed)
   }
 
-  func mark() { times.withLock { $0.marking = heap_now() } }
+  func begin() {
+    note(.start)
+    cpuAtStart = cpu
+    allocatedAtStart = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
+    goalAtStart = unsafe words.pointee.goal.load(ordering: .relaxed)
+  }
 
-  func terminate(_ heap: CollectedHeap) {
-    times.withLock {
-      $0.terminated = heap_now()
-      $0.allocatedAtEnd = unsafe heap.words.pointee.allocatedBytes.load(ordering: .relaxed)
+  func note(_ moment: Moment) {
+    times[moment.rawValue] = heap_now()
+    if moment == .terminated {
+      allocatedAtEnd = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
     }
   }
 
   /// Writes the line.
-  func end(_ heap: CollectedHeap, forced: Bool, goal: Int) {
+  func end(forced: Bool) {
     let now = heap_now()
-    let line = times.withLock { times -> String in
-      times.busy += now - times.start
-      let age = max(now - heap.startTime, 1)
-      let counters = heap.counters
-      let live = counters.liveBytes.load(ordering: .relaxed)
-      let workers = heap.crew.size
-      let percent = heap.currentPacing.percent.map { "\($0)%" } ?? "off"
-      let pause = counters.pauseLongest.load(ordering: .relaxed) / 1000
-      let phases = [
-        times.marking - times.start, times.terminated - times.marking, now - times.terminated,
-      ]
-      return
-        "gc \(counters.cycles.load(ordering: .relaxed)) @\(Self.decimal(age / 1_000_000, digits: 3))s "
-        + "\(times.busy * 100 / age)%\(forced ? " (forced)" : ""): "
+    busy += now - times[0]
+    let age = max(now - startTime, 1)
+    let phases = [times[1] - times[0], times[2] - times[1], times[3] - times[2], now - times[3]]
+    let percent = percent().map { "\($0)%" } ?? "off"
+    let goal = goalAtStart == .max ? "off" : "\(Self.mebibytes(goalAtStart)) MiB"
+    let live = counters.liveBytes.load(ordering: .relaxed)
+    let number = counters.cycles.load(ordering: .relaxed)
+    reporter.report(
+      "gc \(number) @\(Self.decimal(age / 1_000_000, digits: 3))s "
+        + "\(busy * 100 / age)%\(forced ? " (forced)" : ""): "
         + phases.map(Self.milliseconds).joined(separator: "+") + " ms, "
-        + "\(Self.milliseconds(heap_thread_cpu() - times.cpu)) ms cpu, "
-        + "\(Self.mebibytes(times.allocatedAtStart))->\(Self.mebibytes(times.allocatedAtEnd))"
-        + "->\(Self.mebibytes(live)) MiB, "
-        + "goal \(goal == .max ? "off" : "\(Self.mebibytes(goal)) MiB"), \(percent), "
-        + "\(workers) worker\(workers == 1 ? "" : "s"), max handshake \(pause) us"
-    }
-    heap.report(line)
+        + "\(Self.milliseconds(UInt64(max(cpu - cpuAtStart, 0)))) ms cpu, "
+        + "\(Self.mebibytes(allocatedAtStart))->\(Self.mebibytes(allocatedAtEnd))"
+        + "->\(Self.mebibytes(live)) MiB, goal \(goal), \(percent), "
+        + "\(workers) worker\(workers == 1 ? "" : "s"), "
+        + "max handshake \(counters.pauseLongest.load(ordering: .relaxed) / 1000) us")
   }
 
   private static func milliseconds(_ nanoseconds: UInt64) -> String {

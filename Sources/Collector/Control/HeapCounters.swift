@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// Figures: what a heap counts about itself.
+// Counters: what a heap counts about itself.
 //
-// Counters are atomics that are added to a batch at a time (a refill, a swept span, a marker
-// that settles), so counting costs the hot paths nothing. Relaxed throughout: a figure hands
-// nothing over.
+// Counters are atomics to which a batch is added at a time (a refill, a swept span, a marker that
+// settles), so counting costs the hot paths nothing. What each mutator allocates is counted in
+// its own tally (MutatorState) and summed when somebody asks (HeapFigures).
+//
+// Ordering    Relaxed, with one exception: what was freed is added releasing and read acquiring,
+//             before what was allocated is read. So nobody sees more freed than allocated.
 
 internal import CHeapShims
 internal import Heap
@@ -22,17 +25,19 @@ package import Synchronization
   /// Marked in the last complete cycle.
   package let liveBytes = Atomic<Int>(0)
   package let liveObjects = Atomic<Int>(0)
-  package let freedBytes = Atomic<Int>(0)
-  package let freedObjects = Atomic<Int>(0)
+  let freedBytes = Atomic<Int>(0)
+  let freedObjects = Atomic<Int>(0)
   /// Root slots and stacks, as of the last cycle, in bytes.
   package let rootBytes = Atomic<Int>(0)
-  package let goal = Atomic<Int>(0)
   package let cycles = Atomic<Int>(0)
   package let forcedCycles = Atomic<Int>(0)
-  package let markNanoseconds = Atomic<Int>(0)
-  package let sweepNanoseconds = Atomic<Int>(0)
-  /// CPU time of the collector's threads, as of the last cycle, in nanoseconds.
-  package let collectorCPU = Atomic<Int>(0)
+  /// Processor time of the collector's thread and the helpers outside of sweeping.
+  let markNanoseconds = Atomic<Int>(0)
+  /// Processor time of the collector's thread in sweeping.
+  let sweepNanoseconds = Atomic<Int>(0)
+
+  /// What mutators that are gone had counted.
+  let retired = MutatorTally()
 
   package let pauseTotal = Atomic<Int>(0)
   package let pauseLongest = Atomic<Int>(0)
@@ -45,7 +50,38 @@ package import Synchronization
 
   deinit { unsafe pauseBuckets.deallocate() }
 
-  /// Notes one mutator's answer to one handshake.
+  // MARK: - A cycle
+
+  /// A cycle begins: nothing is marked.
+  func beginCycle(forced: Bool) {
+    markedBytes.store(0, ordering: .relaxed)
+    markedObjects.store(0, ordering: .relaxed)
+    rootBytes.store(0, ordering: .relaxed)
+    if forced { forcedCycles.add(1, ordering: .relaxed) }
+  }
+
+  /// All mutators have handed back what they did not use: what is marked is what lives.
+  func endMarking() {
+    liveBytes.store(markedBytes.load(ordering: .relaxed), ordering: .relaxed)
+    liveObjects.store(markedObjects.load(ordering: .relaxed), ordering: .relaxed)
+    cycles.add(1, ordering: .relaxed)
+  }
+
+  /// A span was swept.
+  func countFreed(slots: Int, bytes: Int) {
+    // Pairs with HeapFigures.
+    freedObjects.add(slots, ordering: .releasing)
+    freedBytes.add(bytes, ordering: .releasing)
+  }
+
+  /// Keeps what a mutator has counted that is about to go. Under the registry's lock.
+  func keepTally(of mutator: AttachedMutator) {
+    retired.add(unsafe mutator.state.pointee.tally)
+  }
+
+  // MARK: - Pauses
+
+  /// Notes one mutator's answer to one handshake, or its wait to leave a blocking region.
   package func recordPause(nanoseconds: UInt64) {
     let length = Int(clamping: nanoseconds)
     unsafe pauseBuckets[PauseBuckets.index(of: length)].add(1, ordering: .relaxed)
@@ -76,73 +112,5 @@ package enum PauseBuckets {
     guard index >= 8 else { return index }
     let exponent = index / 8 + 2
     return (8 + index % 8) << (exponent - 3)
-  }
-}
-
-extension CollectedHeap {
-  /// At the start of a cycle, when nothing is marked.
-  package func beginFigures(forced: Bool) {
-    counters.markedBytes.store(0, ordering: .relaxed)
-    counters.markedObjects.store(0, ordering: .relaxed)
-    counters.rootBytes.store(0, ordering: .relaxed)
-    unsafe words.pointee.assistCredit.store(0, ordering: .relaxed)
-    if forced { counters.forcedCycles.add(1, ordering: .relaxed) }
-  }
-
-  /// When all mutators have handed back what they did not use.
-  func finishFigures() {
-    let live = counters.markedBytes.load(ordering: .relaxed)
-    counters.liveBytes.store(live, ordering: .relaxed)
-    counters.liveObjects.store(
-      counters.markedObjects.load(ordering: .relaxed), ordering: .relaxed)
-    counters.cycles.add(1, ordering: .relaxed)
-    counters.collectorCPU.store(Int(heap_thread_cpu()), ordering: .relaxed)
-    pace(live: live)
-    // What asked for a cycle until now has got it: the trigger has moved.
-    unsafe words.pointee.cycleIsWanted.store(0, ordering: .relaxed)
-    requests.noteMarking()
-  }
-
-  /// What mutators have taken so far, in bytes and slots, less what the calling thread has not
-  /// used of its runs. (Other threads' caches are their own.)
-  package var taken: (bytes: Int, slots: Int, assistNanoseconds: Int) {
-    registry.withLock { registry in
-      var sum = (registry.takenBytes, registry.takenSlots, registry.assistNanoseconds)
-      for mutator in registry.mutators {
-        let state = unsafe mutator.state
-        if mutator == attachedMutator {
-          unsafe state.pointee.cache.forEachSpan { entry in
-            let unused = unsafe entry.pointee.unusedSlots.count
-            sum.0 -= unsafe unused * Int(entry.pointee.slotSize)
-            sum.1 -= unused
-          }
-        }
-        sum.0 += unsafe state.pointee.takenBytes
-        sum.1 += unsafe state.pointee.takenSlots
-        sum.2 += unsafe state.pointee.assistNanoseconds
-      }
-      return sum
-    }
-  }
-
-  /// Bytes of side tables and records, as addresses taken from the system.
-  package var metadataBytes: Int {
-    pageHeap.memory.mappedBytes
-      + pageHeap.usage.arenaBytes / Geometry.arenaSize * ArenaTables.Layout.size
-  }
-
-  /// Objects, bytes and spans of each size class, caches' spans as of when they were taken.
-  package var usageBySizeClass: [(objects: Int, bytes: Int, spans: Int)] {
-    var sums = Array(repeating: (objects: 0, bytes: 0, spans: 0), count: SizeClass.count)
-    for shelf in central.shelves() {
-      let sizeClass = shelf.spanClass.sizeClass
-      let number = Int(sizeClass.number)
-      let objects = shelf.objectCount
-      sums[number].objects += objects
-      sums[number].spans += shelf.spanCount
-      if !sizeClass.isLarge { sums[number].bytes += objects * sizeClass.slotSize }
-    }
-    sums[0].bytes = central.largeBytes
-    return sums
   }
 }

@@ -11,10 +11,8 @@
 //            half-way to the goal, even if workers do nothing
 //
 // A pure value: figures in, decisions out. All arithmetic saturates: a percentage of Int.max
-// or a limit of zero traps nowhere.
-
-internal import Heap
-internal import Synchronization
+// or a limit of zero traps nowhere. The pacer (Pacer.swift) keeps the rules and the figures of a
+// heap, and puts the decisions into force.
 
 /// The rules by which a heap is paced.
 package struct Pacing: Sendable {
@@ -107,37 +105,5 @@ extension Int {
     guard product.high < divisor.magnitude else { return .max }
     let (quotient, _) = divisor.magnitude.dividingFullWidth(product)
     return Int(clamping: quotient)
-  }
-}
-
-extension CollectedHeap {
-  /// Changes the rules and applies them to what is known.
-  package func updatePacing(_ change: (inout Pacing) -> Void) {
-    let live = counters.liveBytes.load(ordering: .relaxed)
-    pacing.withLock { change(&$0) }
-    pace(live: live)
-    // The new trigger may lie behind what has been allocated.
-    if unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
-      >= words.pointee.trigger.load(ordering: .relaxed)
-    {
-      requestCycle()
-    }
-  }
-
-  /// The rules in force.
-  package var currentPacing: Pacing { pacing.withLock { $0 } }
-
-  /// Decides the next cycle.
-  func pace(live: Int) {
-    let figures = Pacing.Figures(
-      live: live, roots: counters.rootBytes.load(ordering: .relaxed),
-      overhead: metadataBytes)
-    // Stored under the lock: a decision never overwrites one that was made after it.
-    pacing.withLock {
-      let decision = $0.decide(figures)
-      counters.goal.store(decision.goal, ordering: .relaxed)
-      unsafe words.pointee.assistRatio.store(decision.assistRatio, ordering: .relaxed)
-      unsafe words.pointee.trigger.store(decision.trigger, ordering: .relaxed)
-    }
   }
 }

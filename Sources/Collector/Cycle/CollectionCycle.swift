@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// A collection, from the first handshake to the sweep. One function a step:
+// A collection, from the first handshake to the last swept span. One function a step:
 //
 //   1. finishSweeping        what the last cycle left; then every mark bit is clear
 //   2. raiseBarrier          the flag goes up; handshakes `sync` and `sync` again
@@ -13,148 +13,198 @@
 //                            verifier looks at all marks
 //   7. advanceGeneration     handshake `returnSpans`: each mutator hands its spans back and
 //                            allocates white, from the new generation
-//   8. sweepAll              here in the background, and lazily where threads allocate
+//   8. sweep                 here in the background, and lazily where threads allocate
 //
-// Why two handshakes in step 2: a thread that has seen the flag may be between reading a
-// slot's old value and its store when another, which has not, stores there without the
-// barrier and is scanned before... Documentation/Protocol.md tells the story. Why black only
-// after the own scan: a thread whose stack is white can move a white reference from it into
-// a fresh black object with a plain initialising store. Why `off` before the generation
-// advances: a late mark in a swept span would be taken for a mark of the next cycle.
+// Why two handshakes in step 2? One is not enough. Thread A recorded the slot's old value but
+// has not stored. Thread B, which has not seen the flag, stores a white object there unrecorded.
+// A's store then destroys the only path to that object. After a second handshake all such stores
+// have finished. Why black only after the thread's own scan? Before it, the thread can move a
+// white reference from its stack into a fresh black object with a plain initialising store. Why
+// `off` before the generation advances? A late mark in a swept span would be taken for a mark of
+// the next cycle. Documentation/Protocol.md tells all of it.
 //
-// Owner       the heap's collector thread; nothing here runs on a mutator's thread, except
-//             its own answers.
+// Owner       the heap's collector thread; nothing here runs on a mutator's thread, except its
+//             own answers.
 // Model: Verification/ (the steps carry these names there)
 
 internal import CHeapShims
 internal import Heap
 internal import Synchronization
 
-extension CollectedHeap {
-  /// Runs one collection up to the point where sweeping may begin.
-  package func runCycle(forced: Bool) {
-    let start = heap_now()
-    let goal = counters.goal.load(ordering: .relaxed)
-    if options.trace { trace.begin(self) }
+/// The steps of a collection, and what they need.
+@safe package final class CollectionCycle: @unchecked Sendable {
+  // Sendable: constants, and a pointer to atomics.
+
+  private let words: UnsafeMutablePointer<HeapWords>
+  private let marking: SharedMarking
+  private let handshakes: Handshakes
+  private let roots: RootTable
+  private let crew: MarkCrew
+  private let sweeper: Sweeper
+  private let pacer: Pacer
+  private let requests: CycleRequests
+  private let counters: HeapCounters
+  /// Nil: the heap is unchecked.
+  private let verifier: Verifier?
+  /// Nil: nothing is written.
+  private let trace: CycleTrace?
+
+  init(
+    words: UnsafeMutablePointer<HeapWords>, marking: SharedMarking, handshakes: Handshakes,
+    roots: RootTable, crew: MarkCrew, sweeper: Sweeper, pacer: Pacer, requests: CycleRequests,
+    counters: HeapCounters, verifier: Verifier?, trace: CycleTrace?
+  ) {
+    unsafe self.words = words
+    self.marking = marking
+    self.handshakes = handshakes
+    self.roots = roots
+    self.crew = crew
+    self.sweeper = sweeper
+    self.pacer = pacer
+    self.requests = requests
+    self.counters = counters
+    self.verifier = verifier
+    self.trace = trace
+  }
+
+  /// Runs one collection.
+  ///
+  /// - Parameter forced: `collect()` asked for it.
+  package func run(forced: Bool) {
+    trace?.begin()
+    let start = heap_thread_cpu()
     finishSweeping()
     beginFigures(forced: forced)
     raiseBarrier()
     scanStacksAndRoots()
-    if options.trace { trace.mark() }
-    // Only now, after the last answer to `scan`: if anybody scanned objects earlier, a stale word
-    // could make an unused slot of a run black whose thread has not been scanned yet.
-    unsafe words.pointee.isMarking.store(1, ordering: .relaxed)
-    requests.noteMarking()
+    trace?.note(.marking)
+    beginAssists()
+    drain()
     terminateMarking()
-    unsafe words.pointee.isMarking.store(0, ordering: .relaxed)
-    if options.trace { trace.terminate(self) }
+    endAssists()
+    trace?.note(.terminated)
     lowerBarrier()
-    if options.checks { verify() }
+    verifier?.verify()
     advanceGeneration()
-    counters.markNanoseconds.add(Int(heap_now() - start), ordering: .relaxed)
-    if options.trace { trace.end(self, forced: forced, goal: goal) }
+    counters.markNanoseconds.add(Int(heap_thread_cpu() - start), ordering: .relaxed)
+    trace?.note(.sweeping)
+    sweep()
+    trace?.end(forced: forced)
   }
 
-  // MARK: - 1
+  // MARK: - 1. Finish sweeping
 
-  /// Sweeps what is left of the last cycle, and waits for mutators that are sweeping a span.
-  package func finishSweeping() {
-    sweepAll()
-    // A mutator counts itself before it takes a span from a list (Sweeper): with the lists
-    // empty, none can begin, and those that have begun are a span away from the end.
-    while unsafe words.pointee.activeSweepers.load(ordering: .acquiring) != 0 {
-      heap_pause()
-      sweepAll()
-    }
+  package func finishSweeping() { sweeper.finish() }
+
+  /// Nothing is marked yet.
+  package func beginFigures(forced: Bool) {
+    counters.beginCycle(forced: forced)
+    unsafe words.pointee.assistCredit.store(0, ordering: .relaxed)
   }
 
-  // MARK: - 2
+  // MARK: - 2. Raise the barrier
 
   package func raiseBarrier() {
-    // Nothing is left to sweep, and nobody looks for it until all have the next generation.
-    unsafe words.pointee.sweepableGeneration.store(0, ordering: .relaxed)
-    // Before the flag: whoever sees the flag up and the word down does what a mutator does
-    // that has not seen the flag.
-    registry.withLock { $0.protocolState.isCollecting = true }
-    unsafe words.pointee.barrierIsUp.store(1, ordering: .relaxed)
-    roots.setMarking(true, in: self)
+    // The heap's word first, the process's flag last. A mutator that sees either one clear
+    // records nothing, as before the cycle. Releasing: see Note [Barrier flag].
+    unsafe words.pointee.barrierIsUp.store(true, ordering: .releasing)
+    roots.beginMarking()
     heap_barrier_raise()
-    handshake(.sync)
-    handshake(.sync)
+    handshakes.perform(.sync)
+    handshakes.perform(.sync)
   }
 
-  // MARK: - 3
+  // MARK: - 3. Scan stacks and roots
 
   package func scanStacksAndRoots() {
-    handshake(.scan) { $0.allocatesBlack = true }
-    roots.scan(in: self)
+    handshakes.perform(.scan) { $0.allocatesBlack = true }
+    roots.scan()
   }
 
-  // MARK: - 5
+  // MARK: - 4. Drain
+
+  /// Allocation owes work from now on.
+  ///
+  /// Not before the last answer to `scan`. If anybody scanned objects earlier, a stale word could
+  /// make an unused slot of a run black whose thread has not been scanned yet.
+  private func beginAssists() {
+    unsafe words.pointee.isMarking.store(true, ordering: .relaxed)
+    requests.noteMarking()
+  }
+
+  package func drain() { crew.drain() }
+
+  private func endAssists() {
+    unsafe words.pointee.isMarking.store(false, ordering: .relaxed)
+  }
+
+  // MARK: - 5. Terminate marking
 
   /// Marks until nothing is white that is reachable.
   ///
-  /// A round: mark all that is queued, then have every mutator flush its buffer. It is clean when
-  /// nothing white was found in it, nothing grey was in a mutator's hands (an assist says so
-  /// before it takes spans) and nothing is queued. One clean round is not enough: a mutator
-  /// that has answered may fill its buffer again, set an object's mark bit and stand still
-  /// before it has queued it, and the next one to answer takes the object for marked. It has to
-  /// answer once more before its work is known to be visible: hence a second round, before which
-  /// nothing is forgotten. After two, no buffer held a white object at its mutator's answer,
-  /// and none can come to hold one: every path to a white object would have to begin in a
-  /// slot or on a stack, and both are black.
+  /// A round: mark all that is queued, then have every mutator flush its buffer. The round is clean
+  /// when no work was found in it (SharedMarking.hasWork). One clean round proves too little.
+  /// Thread A answers, marks object X and is descheduled before it has queued X's span. Thread B
+  /// then finds X already marked and notes nothing. A's next answer makes its work visible.
+  /// Hence a second round, before which nothing is forgotten. After two clean rounds no buffer
+  /// held a white object at its mutator's answer, and none can come to hold one: every path to a
+  /// white object would have to begin in a slot or on a stack, and both are black.
   ///
-  /// Model: Verification/marking.pml, switches `no-confirm` and `reset-between`.
+  /// The last look is taken, and the end decided, under the root table's lock. A root slot that
+  /// is dropped or set shades under the same lock, so it does so before the look or not at all.
+  ///
+  /// Model: Verification/marking.pml, switches NO_CONFIRM, RESET_BETWEEN, UNLOCKED_END.
   package func terminateMarking() {
     repeat {
       drain()
-      // Relaxed: the handshake's words order it before what mutators find in this round.
-      unsafe words.pointee.foundWhite.store(0, ordering: .relaxed)
-      handshake(.flush)
-      if hasWork { continue }
-      handshake(.flush)
-    } while hasWork
+      // The handshake orders this before what mutators find in the round.
+      marking.forgetWork()
+      handshakes.perform(.flush)
+      if marking.hasWork { continue }
+      handshakes.perform(.flush)
+    } while !roots.endMarking(unless: { marking.hasWork })
   }
 
-  /// Whether something grey is known of. The queue is looked at first: an assist that takes the
-  /// last spans after that has set `foundWhite` before, and taking and looking are ordered by
-  /// the queue's length.
-  private var hasWork: Bool {
-    unsafe !queue.isEmpty || words.pointee.foundWhite.load(ordering: .relaxed) != 0
-  }
-
-  // MARK: - 6
+  // MARK: - 6. Lower the barrier
 
   /// Ends the recording of stores.
   ///
-  /// Marking has ended (terminateMarking), yet a buffer may hold a white object: an ambiguous word that was
-  /// overwritten since may look like a reference to one. That object is garbage, and so is
-  /// what is white behind it: nobody changes it, and marking it without a barrier is sound.
-  /// It has to be marked whole: an object that lives on must not refer to one that is swept.
+  /// Marking has ended, yet a buffer may hold a white object: an ambiguous word that was
+  /// overwritten since may look like a reference to one. That object is garbage, and so is what
+  /// is white behind it. Nobody changes it, so marking it without a barrier is sound. It has to
+  /// be marked whole: an object that lives on must not refer to one that is swept.
   package func lowerBarrier() {
-    roots.setMarking(false, in: self)
     heap_barrier_lower()
-    unsafe words.pointee.barrierIsUp.store(0, ordering: .relaxed)
-    handshake(.off)
+    unsafe words.pointee.barrierIsUp.store(false, ordering: .releasing)
+    handshakes.perform(.off)
     // A drain may leave what a worker put back last.
-    repeat { drain() } while !queue.isEmpty
+    repeat { drain() } while !marking.queue.isEmpty
   }
 
-  // MARK: - 7
+  // MARK: - 7. Advance the generation
 
   package func advanceGeneration() {
-    // What is allocated from now on comes on top of what was marked. Set before mutators
-    // account in their answers.
+    // What is allocated from now on comes on top of what was marked. Set before mutators begin
+    // to allocate white in their answers.
     let marked = counters.markedBytes.load(ordering: .relaxed)
     unsafe words.pointee.allocatedBytes.store(marked, ordering: .relaxed)
-    handshake(.returnSpans) {
-      $0.isCollecting = false
-      $0.allocatesBlack = false
-      $0.generation &+= 1
-      self.setGeneration($0.generation)
+    handshakes.perform(.returnSpans) { state in
+      state.allocatesBlack = false
+      state.generation &+= 1
+      // Relaxed: the posts of the handshake release it.
+      unsafe self.words.pointee.generation.store(state.generation, ordering: .relaxed)
     }
-    finishFigures()
-    // Releasing: a mutator that may sweep sees what all have marked (HeapWords).
-    unsafe words.pointee.sweepableGeneration.store(generation, ordering: .releasing)
+    counters.endMarking()
+    handshakes.registry.retireUnused { counters.keepTally(of: $0) }
+    pacer.cycleEnded(
+      live: counters.liveBytes.load(ordering: .relaxed),
+      roots: counters.rootBytes.load(ordering: .relaxed))
+    requests.clearRequest()
+    requests.noteMarking()
+    sweeper.open(unsafe words.pointee.generation.load(ordering: .relaxed))
   }
+
+  // MARK: - 8. Sweep
+
+  package func sweep() { sweeper.finish() }
 }

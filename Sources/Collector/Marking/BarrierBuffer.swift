@@ -21,7 +21,7 @@
     unsafe entries = .allocate(capacity: self.capacity)
   }
 
-  package func destroy() { unsafe entries.deallocate() }
+  deinit { unsafe entries.deallocate() }
 
   /// Adds both halves of a store; true when no further store fits.
   @inline(__always)

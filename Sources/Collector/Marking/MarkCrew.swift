@@ -3,167 +3,194 @@
 
 // Workers: the threads that mark in the background.
 //
-// The collector's thread is one of them; a heap that is given more workers has a thread for
-// each other one, started with the first cycle and asleep between drains. All take from the
-// shared queue and put their surplus back. A drain is over when every worker has run dry at
-// the same time: `idle` counts those without work, and the last one to become idle, with the
-// queue empty, says so.
+// The collector's thread is one of them. A heap that is given more workers has helpers besides,
+// started with the first cycle and asleep between drains. All take spans from the shared queue
+// and put their surplus back.
 //
-// A worker leaves `idle` before it takes from the queue, so whoever reads the queue empty and
-// then `idle` complete has seen a moment without work, or work came after it: that is for
-// the next drain (terminateMarking looks at the queue again).
+// A drain is open while `drain` has the open bit; its other bits count the workers inside. A
+// helper comes in by adding itself while the bit is set, and leaves when it has run dry. The
+// collector's thread stays. When it has run dry too, finds the queue empty and is alone, it closes
+// the drain in one compare-and-exchange from "open, one inside" to 0. So when the drain is over no
+// helper is inside and none can come in: nobody has grey spans in its hands but mutators that
+// assist, and those note work (SharedMarking). A helper that sleeps through a drain is not
+// waited for.
 //
-// Ordering    `idle` and the queue's length are acquiring and releasing.
+// Ordering    `drain` is acquired and released by every step.
 
 internal import CHeapShims
 internal import Heap
 internal import Synchronization
 
 /// The marking threads of a heap.
-final class MarkCrew: Sendable {
-  let size: Int
-  private let idle = Atomic<Int>(0)
-  /// Raised at each drain; helpers sleep on it.
-  private let drains = WaitWord.make()
-  /// 1 when the drain is over.
-  private let isOver = WaitWord.make()
-  /// Helpers that have not left the drain yet.
-  private let inside = WaitWord.make()
-  private let isStopping = Atomic<Bool>(false)
-  private let threads = Mutex<[UInt64]>([])
-  /// The collector thread's own marker, kept from cycle to cycle.
-  private let marker = Mutex<Marker?>(nil)
+@safe final class MarkCrew: @unchecked Sendable {
+  // Sendable: constants, atomics and locks, but for `marker`, which one thread has.
 
-  init(size: Int) { self.size = size }
+  /// Workers wanted, the collector's thread included.
+  let size: Int
+  private let marking: SharedMarking
+  /// The open bit and the number of workers inside.
+  private let drainState = WaitWord.make()
+  /// Raised when a drain opens or finds more work; helpers sleep on it.
+  private let calls = WaitWord.make()
+  private let isStopping = Atomic<Bool>(false)
+  private let helpers = HeapLock<Helpers>(Helpers(), rank: .control)
+  /// Owner: the collector's thread. Kept from cycle to cycle.
+  private var marker: Marker
+
+  private struct Helpers {
+    var threads: [HeapThread] = []
+    /// The system has refused to start one: the crew makes do with those it has.
+    var areRefused = false
+  }
+
+  init(size: Int, marking: SharedMarking) {
+    self.size = size
+    self.marking = marking
+    marker = Marker(marking)
+  }
 
   deinit {
-    marker.withLock { if let marker = $0.take() { marker.destroy() } }
-    drains.destroy()
-    isOver.destroy()
-    inside.destroy()
+    drainState.destroy()
+    calls.destroy()
   }
+
+  private static var open: UInt32 { 1 << 31 }
 
   /// Bytes scanned between two additions to the assist credit.
   private static var creditGrain: Int { 64 << 10 }
 
-  // MARK: - Draining
+  // MARK: - The collector's thread
 
-  /// Marks until no worker has any work. The collector's thread.
-  func drain(_ heap: CollectedHeap) {
-    guard !heap.queue.isEmpty else { return }
-    startHelpers(heap)
-    idle.store(0, ordering: .relaxed)
-    isOver.set(0)
-    inside.set(UInt32(size - 1))
-    if size > 1 {
-      drains.add(1)
-      drains.wakeAll()
-    }
-    marker.withLock { marker in
-      if marker == nil { marker = Marker(heap: heap) }
-      // Just made if it was not there.
-      if var own = marker.take() {
-        work(&own, heap)
-        marker = consume own
-      }
-    }
-    while inside.value != 0 { inside.wait(while: inside.value, atMost: 1_000_000) }
+  /// Marks until no worker has any work.
+  func drain() {
+    guard !marking.queue.isEmpty else { return }
+    drainState.store(Self.open | 1)
+    if size > 1 { callHelpers() }
+    repeat {
+      mark(&marker)
+      waitForWork()
+    } while !isOver()
   }
 
-  private func work(_ marker: inout Marker, _ heap: CollectedHeap) {
-    while true {
-      while marker.scanNext() {
-        if marker.scannedBytes >= Self.creditGrain {
-          unsafe heap.words.pointee.assistCredit.add(marker.scannedBytes, ordering: .relaxed)
-          marker.scannedBytes = 0
-        }
-        if marker.local.count > 1, isWanted(heap) { marker.shareHalf() }
-      }
-      marker.settle(heap)
-      guard size > 1, waitForWork(heap) else { return }
+  /// Closes the drain if the collector's thread is alone in it and nothing is queued.
+  private func isOver() -> Bool {
+    marking.queue.isEmpty && drainState.exchange(from: Self.open | 1, to: 0)
+  }
+
+  /// Returns when something is queued, or when no helper is inside.
+  private func waitForWork() {
+    var looks = 0
+    while marking.queue.isEmpty {
+      let state = drainState.value
+      if state == Self.open | 1 { return }
+      looks += 1
+      if looks < 200 { heap_pause() } else { drainState.wait(while: state, atMost: 50_000) }
     }
+  }
+
+  // MARK: - Marking
+
+  /// Marks until the queue is empty.
+  private func mark(_ marker: inout Marker) {
+    while marker.scanNext() {
+      if marker.scannedBytes >= Self.creditGrain {
+        unsafe marking.words.pointee.assistCredit.add(marker.scannedBytes, ordering: .relaxed)
+        marker.scannedBytes = 0
+      }
+      if marker.local.count > 1, isWanted() { marker.shareHalf() }
+    }
+    marker.settle()
   }
 
   /// Whether another worker or an assist has found nothing to do.
   @inline(__always)
-  private func isWanted(_ heap: CollectedHeap) -> Bool {
-    if unsafe heap.words.pointee.isHungry.load(ordering: .relaxed) != 0 {
-      unsafe heap.words.pointee.isHungry.store(0, ordering: .relaxed)
+  private func isWanted() -> Bool {
+    let words = unsafe marking.words
+    // Relaxed: a hint.
+    if unsafe words.pointee.isHungry.load(ordering: .relaxed) {
+      unsafe words.pointee.isHungry.store(false, ordering: .relaxed)
+      if size > 1 { callHelpers() }
       return true
     }
-    return size > 1 && idle.load(ordering: .relaxed) > 0
-  }
-
-  /// Returns true when the queue has something, false when the drain is over.
-  private func waitForWork(_ heap: CollectedHeap) -> Bool {
-    idle.add(1, ordering: .acquiringAndReleasing)
-    var spins = 0
-    while true {
-      if isOver.value == 1 { return false }
-      if !heap.queue.isEmpty {
-        idle.subtract(1, ordering: .acquiringAndReleasing)
-        return true
-      }
-      if idle.load(ordering: .acquiring) == size {
-        isOver.set(1)
-        return false
-      }
-      spins += 1
-      if spins < 200 { heap_pause() } else { isOver.wait(while: 0, atMost: 50_000) }
-    }
+    return false
   }
 
   // MARK: - Helpers
 
-  private func startHelpers(_ heap: CollectedHeap) {
-    threads.withLock { threads in
-      while threads.count < size - 1 {
-        var id: UInt64 = 0
-        let context = unsafe Unmanaged.passUnretained(heap).toOpaque()
-        // Joined in `stop`, before the heap goes.
-        let error = unsafe heap_thread_start(
-          &id,
-          { context in
-            guard let context = unsafe context else { return }
-            unsafe Unmanaged<CollectedHeap>.fromOpaque(context)._withUnsafeGuaranteedRef {
-              $0.crew.helperMain($0)
-            }
-          }, context)
-        require(error == 0, "a marking thread could not be started: errno \(error)")
-        threads.append(id)
+  private func callHelpers() {
+    helpers.withLock { helpers in
+      while helpers.threads.count < size - 1, !helpers.areRefused {
+        // Joined in `stop`, before the crew goes.
+        if let thread = HeapThread("heap-marker", { [unowned self] in help() }) {
+          helpers.threads.append(thread)
+        } else {
+          helpers.areRefused = true
+        }
+      }
+    }
+    calls.add(1)
+    calls.wakeAll()
+  }
+
+  /// What a helper does all its life.
+  private func help() {
+    var marker = Marker(marking)
+    var seen: UInt32 = 0
+    var cpu = heap_thread_cpu()
+    while true {
+      let call = calls.value
+      // Acquiring: pairs with `stop`.
+      if isStopping.load(ordering: .acquiring) { break }
+      if call == seen {
+        calls.wait(while: seen)
+        continue
+      }
+      seen = call
+      while enter() {
+        mark(&marker)
+        leave()
+        let now = heap_thread_cpu()
+        marking.counters.markNanoseconds.add(Int(now - cpu), ordering: .relaxed)
+        cpu = now
+        if !lookForMore() { break }
       }
     }
   }
 
-  private func helperMain(_ heap: CollectedHeap) {
-    unsafe heap_set_thread_name("heap-marker")
-    var marker = Marker(heap: heap)
-    // The drain that is starting this thread has raised the count already, or will.
-    var seen: UInt32 = 0
-    while true {
-      let now = drains.value
-      if isStopping.load(ordering: .acquiring) { break }
-      guard now != seen else {
-        drains.wait(while: seen)
-        continue
-      }
-      seen = now
-      work(&marker, heap)
-      if inside.add(-1) == 0 { inside.wakeAll() }
+  /// Comes into the drain; false when none is open.
+  private func enter() -> Bool {
+    var state = drainState.value
+    while state & Self.open != 0 {
+      if drainState.exchange(from: state, to: state + 1) { return true }
+      state = drainState.value
     }
-    marker.destroy()
+    return false
+  }
+
+  private func leave() {
+    if drainState.add(-1) == Self.open | 1 { drainState.wakeAll() }
+    unsafe marking.words.pointee.isHungry.store(true, ordering: .relaxed)
+  }
+
+  /// Whether something is queued while the drain is open. Looks for a moment.
+  private func lookForMore() -> Bool {
+    for _ in 0..<2_000 {
+      if !marking.queue.isEmpty { return true }
+      if drainState.value & Self.open == 0 { return false }
+      heap_pause()
+    }
+    return false
   }
 
   /// Ends the helpers.
   func stop() {
     isStopping.store(true, ordering: .releasing)
-    drains.add(1)
-    drains.wakeAll()
-    for thread in threads.withLock({ $0 }) { heap_thread_join(thread) }
+    calls.add(1)
+    calls.wakeAll()
+    let threads = helpers.withLock { helpers -> [HeapThread] in
+      defer { helpers.threads = [] }
+      return helpers.threads
+    }
+    for thread in threads { thread.join() }
   }
-}
-
-extension CollectedHeap {
-  /// Step 4 of a cycle.
-  package func drain() { crew.drain(self) }
 }

@@ -43,11 +43,14 @@ extension Marker {
   package mutating func scan(_ span: HeapSpan) {
     // See Note [Span queue].
     _ = unsafe span.record.pointee.queued.exchange(false, ordering: .sequentiallyConsistent)
+    if withShared({ $0.check != nil }) { checkReferences(of: span) }
     if span.isLarge { return scanLarge(span) }
     let layout = span.layout
     let (marks, scanned) = unsafe (span.marks, span.scanned)
     let (base, slotSize) = (span.base, span.slotSize)
     for word in 0..<span.wordCount {
+      // Sequentially consistent for Note [Span queue]; it also acquires, and so pairs with the
+      // owner of a black run, which sets `scanned` before `marks` (RunColour).
       let marked = unsafe marks[word].load(ordering: .sequentiallyConsistent)
       let done = unsafe scanned[word].load(ordering: .relaxed)
       guard marked & ~done != 0 else { continue }
@@ -123,5 +126,24 @@ extension Marker {
     }
     scannedBytes &+= Int(bitPattern: (end - start) * layout.size)
     scanElements(start..<end, of: span.base, layout)
+  }
+}
+
+extension Marker {
+  // MARK: - Checked mode
+
+  /// Looks up every precise reference of the span's grey objects, and stops the program if one
+  /// leads to no object of this heap.
+  @inline(never)
+  private func checkReferences(of span: HeapSpan) {
+    for word in 0..<span.wordCount {
+      let marked = unsafe span.marks[word].load(ordering: .acquiring)
+      var grey = unsafe marked & ~span.scanned[word].load(ordering: .relaxed)
+      while grey != 0 {
+        let slot = word << 6 + grey.trailingZeroBitCount
+        grey &= grey &- 1
+        withShared { $0.check?.checkObject(at: span.address(ofSlot: slot), span.layout) }
+      }
+    }
   }
 }

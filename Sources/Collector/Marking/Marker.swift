@@ -17,7 +17,7 @@
 // Scanning: Marker+Scan.swift
 
 internal import CHeapShims
-package import Heap
+internal import Heap
 internal import Synchronization
 
 /// Where a reference's mark bit is.
@@ -45,19 +45,25 @@ struct MarkTarget {
   package var scannedBytes = 0
 
   let owner: UInt
-  private let queue: Unmanaged<SpanQueue>
-  private let words: UnsafeMutablePointer<HeapWords>
+  private let sharedReference: Unmanaged<SharedMarking>
 
-  package init(heap: CollectedHeap) {
+  /// A marker of a heap. The heap ends after all of its markers.
+  package init(_ shared: SharedMarking) {
     unsafe ring = .allocate(capacity: Self.ringSize)
     unsafe ring.initialize(
       repeating: MarkTarget(word: 0, mask: 0, entry: PageEntry(bits: 0)), count: Self.ringSize)
-    owner = heap.pageHeap.owner
-    unsafe queue = Unmanaged.passUnretained(heap.queue)
-    unsafe words = heap.words
+    owner = shared.owner
+    unsafe sharedReference = Unmanaged.passUnretained(shared)
   }
 
-  package func destroy() { unsafe ring.deallocate() }
+  deinit { unsafe ring.deallocate() }
+
+  /// What the heap's markers share.
+  @inline(__always)
+  func withShared<Result>(_ body: (SharedMarking) -> Result) -> Result {
+    // SAFETY: a heap outlives its markers. No reference is counted.
+    unsafe sharedReference._withUnsafeGuaranteedRef(body)
+  }
 
   // MARK: - Marking
 
@@ -77,23 +83,11 @@ struct MarkTarget {
   /// Marks what a word refers to if it is the address of an allocated slot of this heap, or
   /// lies inside one; any word may be given.
   package mutating func markConservatively(_ word: UInt) {
-    guard let (span, slot) = Self.lookUp(word, owner: owner) else { return }
+    guard let (span, slot) = HeapSpan.lookUp(word, owner: owner) else { return }
     finish(
       MarkTarget(
         word: UInt(bitPattern: unsafe span.marks + (slot >> 6)), mask: HeapSpan.bit(slot),
         entry: PageEntry(span: span, spanClass: span.spanClass, pageInSpan: 0)))
-  }
-
-  /// The allocated slot that a word points into, if it does.
-  package static func lookUp(_ word: UInt, owner: UInt) -> (HeapSpan, Int)? {
-    guard let tables = ArenaTables.find(word), tables.owner == owner else { return nil }
-    let page = PageIndex(holding: word)
-    let entry = unsafe PageEntry(
-      bits: tables.entry(page.inArena).pointee.load(ordering: .acquiring))
-    guard !entry.isFree else { return nil }
-    let span = entry.span
-    guard let slot = span.slot(holding: word), span.isAllocated(slot) else { return nil }
-    return (span, slot)
   }
 
   /// The mark bit of a reference that is known to be one.
@@ -104,6 +98,11 @@ struct MarkTarget {
       bits: ArenaTables.of(reference).entry(page.inArena).pointee.load(ordering: .relaxed))
     let sizeClass = entry.sizeClass
     guard sizeClass != 0 else {
+      // A broken reference may lead here and nowhere else for free: all others have a class.
+      require(
+        !entry.isFree,
+        "a reference leads to memory that was given back: a reference was probably kept where "
+          + "the collector does not look; run with HEAP_CHECK=1 to find out which")
       let span = entry.span
       return MarkTarget(word: UInt(bitPattern: unsafe span.marks), mask: 1, entry: entry)
     }
@@ -160,13 +159,11 @@ struct MarkTarget {
   static var share: Int { 32 }
 
   mutating func takeBatch() -> Bool {
-    unsafe queue._withUnsafeGuaranteedRef { $0.take(Self.share, into: &local) }
+    var taken = SpanList()
+    let hasTaken = withShared { $0.queue.take(Self.share, into: &taken) }
+    local.append(all: &taken)
+    return hasTaken
   }
-
-  /// Says that marking is not over: something white was found, or grey spans are in a
-  /// mutator's hands. Relaxed: a mutator says so before its next answer, or before it takes
-  /// the spans (under the queue's lock) that the collector then misses in the queue.
-  func noteWork() { unsafe words.pointee.foundWhite.store(1, ordering: .relaxed) }
 
   /// Gives away what exceeds the marker's share.
   @inline(__always)
@@ -178,8 +175,9 @@ struct MarkTarget {
   private mutating func shareSurplusSlow() {
     var kept = SpanList()
     local.moveFirst(Self.share, to: &kept)
-    unsafe queue._withUnsafeGuaranteedRef { $0.put(&local) }
+    var surplus = local
     local = kept
+    withShared { $0.queue.put(&surplus) }
   }
 
   /// Gives half of what the marker has away: another one is idle.
@@ -187,21 +185,22 @@ struct MarkTarget {
   mutating func shareHalf() {
     var given = SpanList()
     local.moveFirst((local.count + 1) / 2, to: &given)
-    unsafe queue._withUnsafeGuaranteedRef { $0.put(&given) }
+    withShared { $0.queue.put(&given) }
   }
 
   /// Leaves nothing behind: the ring is empty, all spans are in the shared queue, and the
   /// figures are the heap's. Whoever is about to answer a handshake or to sleep settles.
-  package mutating func settle(_ heap: CollectedHeap) {
+  package mutating func settle() {
     emptyRing()
-    if markedObjects > 0 || !local.isEmpty { noteWork() }
-    if markedObjects > 0 {
-      heap.counters.markedBytes.add(markedBytes, ordering: .relaxed)
-      heap.counters.markedObjects.add(markedObjects, ordering: .relaxed)
-      markedBytes = 0
-      markedObjects = 0
+    var spans = local
+    local = SpanList()
+    let (bytes, objects) = (markedBytes, markedObjects)
+    (markedBytes, markedObjects, scannedBytes) = (0, 0, 0)
+    guard objects > 0 || !spans.isEmpty else { return }
+    withShared { shared in
+      shared.noteWork()
+      if objects > 0 { shared.countMarked(bytes: bytes, objects: objects) }
+      shared.queue.put(&spans)
     }
-    unsafe queue._withUnsafeGuaranteedRef { $0.put(&local) }
-    scannedBytes = 0
   }
 }

@@ -77,7 +77,7 @@ package struct SpanList {
 
 /// The queue that a heap's markers share.
 package final class SpanQueue: Sendable {
-  private let list = Mutex(SpanList())
+  private let list = HeapLock(SpanList(), rank: .markQueue)
   /// The list's length. Written under the lock; relaxed reads are hints, except after a
   /// handshake, which orders them.
   private let length = Atomic<Int>(0)

@@ -43,12 +43,12 @@ internal import Synchronization
     if unsafe state.pointee.heap._withUnsafeGuaranteedRef({ $0.options.checks }) {
       StoreCheck.check(slot: slot, new: new, mutator)
     }
-    // Relaxed: the handshake after each change makes it known.
-    guard unsafe state.pointee.words.pointee.barrierIsUp.load(ordering: .relaxed) != 0 else {
+    // Acquiring: see Note [Barrier flag].
+    guard unsafe state.pointee.words.pointee.barrierIsUp.load(ordering: .acquiring) else {
       return
     }
     if unsafe state.pointee.barrier.append(old: heap_load_word(slot), new: new) {
-      mutator.heap.flushBarrier(mutator)
+      mutator.flushBarrier()
     }
   }
 
@@ -71,7 +71,7 @@ internal import Synchronization
     guard !ambiguous.isEmpty else { return }
     let mutator = mutator(for: destination)
     let state = unsafe mutator.state
-    guard unsafe state.pointee.words.pointee.barrierIsUp.load(ordering: .relaxed) != 0 else {
+    guard unsafe state.pointee.words.pointee.barrierIsUp.load(ordering: .acquiring) else {
       return
     }
     for element in 0..<count {
@@ -85,18 +85,14 @@ internal import Synchronization
         }
       }
     }
-    unsafe state.pointee.marker.settle(mutator.heap)
+    unsafe state.pointee.marker.settle()
   }
 
   /// The calling thread's mutator in the heap of an address.
   @inline(__always)
   private static func mutator(for address: UInt) -> AttachedMutator {
     let owner = ArenaTables.find(address)?.owner ?? 0
-    var next = AttachedMutator(address: UInt(bitPattern: unsafe heap_current()))
-    while let mutator = next {
-      if unsafe mutator.state.pointee.owner == owner { return mutator }
-      next = mutator.enclosing
-    }
+    if let mutator = AttachedMutator.current(in: owner) { return mutator }
     notAttached(owner: owner)
   }
 
@@ -109,15 +105,5 @@ internal import Synchronization
     broken(
       "a reference was stored into an object by a thread that is not attached to the object's "
         + "heap: use references only inside withMutator, and keep a HeapRoot elsewhere")
-  }
-}
-
-extension CollectedHeap {
-  /// Marks what a mutator's stores have recorded.
-  package func flushBarrier(_ mutator: AttachedMutator) {
-    let state = unsafe mutator.state
-    guard unsafe state.pointee.barrier.count > 0 else { return }
-    unsafe state.pointee.barrier.flush(to: &state.pointee.marker)
-    unsafe state.pointee.marker.settle(self)
   }
 }

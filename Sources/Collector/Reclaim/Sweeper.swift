@@ -3,17 +3,18 @@
 
 // Sweeping: what is not marked is free.
 //
-// A span is swept by whoever takes it from an unswept list: the collector's thread, going
-// through all shelves after a cycle, or a mutator that wants slots of just that kind. An
-// empty span goes to the page heap and can serve any class next, a span with free slots to
-// its shelf's partial list, a full one to the full list.
+// A span is swept by whoever takes it from an unswept list: the collector's thread, which goes
+// through all shelves after a cycle, or a mutator that wants slots of just that kind. The
+// collector gives an empty span to the page heap, where it can serve any class next. A mutator
+// keeps it: it wants the slots.
 //
-// Sweeping may begin when every mutator has handed its spans back and allocates white
-// (`sweepableGeneration`). It has ended when all unswept lists are empty and no mutator is
-// between taking a span and putting it back: `activeSweepers` is raised before taking
-// (sequentially consistent) and lowered, releasing, after the last touch; the collector reads
-// it, acquiring, after it has found the lists empty. A mutator that raises it after that
-// finds nothing to take.
+// Sweeping may begin when every mutator has handed its spans back and allocates white: then
+// `sweepableGeneration` is the heap's generation. It ends in two steps. The collector sweeps all
+// that is on the lists and closes sweeping (`sweepableGeneration` becomes 0). Then it waits for
+// the mutators that are in the midst of a span: each of them has counted itself in
+// `activeSweepers`. See Note [Sweep hand-over] in Documentation/MemoryOrdering.md: a mutator looks
+// at `sweepableGeneration` again after it has counted itself, so none begins after the collector
+// has found the count at zero, and none is waited for that has nothing to sweep.
 //
 // In checked mode the dead slots are filled with a pattern.
 
@@ -21,36 +22,44 @@ internal import CHeapShims
 package import Heap
 internal import Synchronization
 
-extension CollectedHeap {
+/// Sweeps the spans of one heap.
+@safe package final class Sweeper: @unchecked Sendable {
+  // Sendable: constants, and a pointer to atomics.
+
+  private let central: CentralLists
+  private let pageHeap: PageHeap
+  private let counters: HeapCounters
+  private let words: UnsafeMutablePointer<HeapWords>
+  private let fillsFreedSlots: Bool
+
+  init(
+    central: CentralLists, pageHeap: PageHeap, counters: HeapCounters,
+    words: UnsafeMutablePointer<HeapWords>, fillsFreedSlots: Bool
+  ) {
+    self.central = central
+    self.pageHeap = pageHeap
+    self.counters = counters
+    unsafe self.words = words
+    self.fillsFreedSlots = fillsFreedSlots
+  }
+
   /// The bytes of freed slots in checked mode.
   package static var freedPattern: UInt8 { 0xdb }
 
   // MARK: - One span
 
-  /// Sweeps a span that the caller owns; nil when it was empty and is the page heap's now.
-  package func sweep(_ span: HeapSpan, to generation: UInt32) -> HeapSpan? {
-    let size = Int(span.slotSize)
-    let result: HeapSpan.SweepResult
-    if options.checks {
-      result = span.sweep(to: generation) { word, dead in
-        self.fill(word: word, dead: dead, of: span)
-      }
-    } else {
-      result = span.sweep(to: generation)
-    }
-    if result.freed > 0 {
-      span.shelf.countObjects(-result.freed)
-      counters.freedObjects.add(result.freed, ordering: .relaxed)
-      counters.freedBytes.add(result.freed * size, ordering: .relaxed)
-    }
-    guard result.live > 0 else {
-      pageHeap.freeSpan(span)
-      return nil
-    }
-    return span
+  /// Sweeps a span that the caller owns.
+  private func sweep(_ span: HeapSpan, to generation: UInt32) {
+    let result =
+      fillsFreedSlots
+      ? span.sweep(to: generation) { word, dead in Self.fill(word: word, dead: dead, of: span) }
+      : span.sweep(to: generation)
+    guard result.freed > 0 else { return }
+    span.shelf.countObjects(-result.freed)
+    counters.countFreed(slots: result.freed, bytes: result.freed * Int(span.slotSize))
   }
 
-  private func fill(word: Int, dead: UInt, of span: HeapSpan) {
+  private static func fill(word: Int, dead: UInt, of span: HeapSpan) {
     var dead = dead
     while dead != 0 {
       let slot = word << 6 + dead.trailingZeroBitCount
@@ -64,47 +73,73 @@ extension CollectedHeap {
 
   // MARK: - All spans
 
-  /// Sweeps every unswept span. The collector's thread.
-  package func sweepAll() {
-    let start = heap_now()
-    let generation = generation
+  /// Sweeps every unswept span, and waits for mutators that are in the midst of one. On return
+  /// every span is of the heap's generation. The collector's thread.
+  package func finish() {
+    let generation = unsafe words.pointee.generation.load(ordering: .relaxed)
+    // Relaxed: the collector alone writes the word.
     guard unsafe words.pointee.sweepableGeneration.load(ordering: .relaxed) == generation else {
       return
     }
-    for shelf in central.shelves() {
-      while let span = shelf.popPartial(of: generation &- 1) ?? shelf.popFull(of: generation &- 1) {
-        if let kept = sweep(span, to: generation) { shelf.put(kept) }
-      }
+    let start = heap_thread_cpu()
+    for shelf in central.shelves() { sweepAll(of: shelf, to: generation) }
+    // See Note [Sweep hand-over].
+    unsafe words.pointee.sweepableGeneration.store(0, ordering: .sequentiallyConsistent)
+    while unsafe words.pointee.activeSweepers.load(ordering: .sequentiallyConsistent) != 0 {
+      heap_pause()
     }
-    counters.sweepNanoseconds.add(Int(heap_now() - start), ordering: .relaxed)
+    counters.sweepNanoseconds.add(Int(heap_thread_cpu() - start), ordering: .relaxed)
+  }
+
+  private func sweepAll(of shelf: SpanShelf, to generation: UInt32) {
+    while let span = shelf.popPartial(of: generation &- 1) ?? shelf.popFull(of: generation &- 1) {
+      sweep(span, to: generation)
+      if span.allocatedCount == 0 { pageHeap.freeSpan(span) } else { shelf.put(span) }
+    }
+  }
+
+  /// Lets mutators sweep, and `finish` end it: every mutator has handed its spans back.
+  func open(_ generation: UInt32) {
+    // Releasing: a mutator that may sweep sees what all have marked.
+    unsafe words.pointee.sweepableGeneration.store(generation, ordering: .releasing)
   }
 
   // MARK: - A mutator that needs slots
 
-  /// Full spans that are swept in search of a free slot before a fresh span is taken. More
-  /// keeps the heap denser, less makes a refill's worst case shorter.
+  /// Full spans that are swept in search of a free slot before a fresh span is taken.
+  /// More keeps the heap denser, less makes the worst case of a refill shorter.
   private static var searchBudget: Int { 8 }
 
-  /// A swept span with free slots from a shelf's unswept lists, owned by the caller.
-  package func sweepForSlots(_ shelf: SpanShelf, generation: UInt32) -> HeapSpan? {
-    // Acquiring: pairs with advanceGeneration.
-    guard unsafe words.pointee.sweepableGeneration.load(ordering: .acquiring) == generation else {
+  /// A swept span with free slots from a shelf's unswept lists, owned by the mutator.
+  package func sweepForSlots(_ shelf: SpanShelf, _ mutator: AttachedMutator) -> HeapSpan? {
+    let state = unsafe mutator.state
+    let generation = unsafe state.pointee.generation
+    // Relaxed: looked at again below.
+    guard unsafe words.pointee.sweepableGeneration.load(ordering: .relaxed) == generation else {
       return nil
     }
     unsafe words.pointee.activeSweepers.add(1, ordering: .sequentiallyConsistent)
     defer { unsafe words.pointee.activeSweepers.subtract(1, ordering: .releasing) }
-    while let span = shelf.popPartial(of: generation &- 1) {
-      if let kept = sweep(span, to: generation) {
-        if kept.allocatedCount < kept.slotCount { return kept }
-        shelf.put(kept)
-      }
+    // See Note [Sweep hand-over]. Acquiring: pairs with `open`.
+    guard
+      unsafe words.pointee.sweepableGeneration.load(ordering: .sequentiallyConsistent)
+        == generation
+    else { return nil }
+    let start = heap_now()
+    defer {
+      unsafe _ = state.pointee.tally.sweepNanoseconds.add(
+        Int(heap_now() - start), ordering: .relaxed)
+    }
+    // A partial span has free slots whatever the marks say.
+    if let span = shelf.popPartial(of: generation &- 1) {
+      sweep(span, to: generation)
+      return span
     }
     for _ in 0..<Self.searchBudget {
       guard let span = shelf.popFull(of: generation &- 1) else { return nil }
-      if let kept = sweep(span, to: generation) {
-        if kept.allocatedCount < kept.slotCount { return kept }
-        shelf.put(kept)
-      }
+      sweep(span, to: generation)
+      if span.allocatedCount < span.slotCount { return span }
+      shelf.put(span)
     }
     return nil
   }

@@ -9,10 +9,10 @@
 // of a HeapRoot happens anywhere), so shading here uses a marker of the table's own, under
 // the table's lock, and no mutator's buffer.
 //
-// Whether to shade is decided under the same lock: `isMarking` is set before the first
-// barrier handshake and cleared before the last, and a drop that comes later shades nothing.
-// Without that, a late mark could land in a span that is swept already, and would make the
-// next cycle take the object for black.
+// Whether to shade is decided under the same lock. `isMarking` is set before the first barrier
+// handshake. It is cleared when marking has ended, in the same critical section in which the
+// collector decides that (`endMarking`). A drop that comes later shades nothing: a late mark could
+// land in a span that is swept already, and would make the next cycle take the object for black.
 //
 // Guarded by: the lock inside, everything but reading a slot.
 // Ordering    a slot is written with a releasing store and read with an acquiring load: a
@@ -48,90 +48,106 @@ package final class RootTable: @unchecked Sendable {
     var blocks: [UnsafeMutablePointer<Atomic<UInt>>] = unsafe []
     var free: [RootSlot] = []
     var isMarking = false
-    var marker: Marker?
+    var marker: Marker
+
+    init(_ marking: SharedMarking) { marker = Marker(marking) }
+
+    deinit { for i in unsafe blocks.indices { unsafe blocks[i].deallocate() } }
+
+    mutating func addBlock() {
+      let block = UnsafeMutablePointer<Atomic<UInt>>.allocate(capacity: blockSize)
+      for i in 0..<blockSize { unsafe (block + i).initialize(to: Atomic(0)) }
+      unsafe blocks.append(block)
+      for i in (0..<blockSize).reversed() { unsafe free.append(RootSlot(block + i)) }
+    }
+
+    mutating func shade(_ reference: UInt) {
+      guard isMarking, reference != 0 else { return }
+      marker.mark(reference)
+      marker.settle()
+    }
   }
 
-  private let state = Mutex(State())
+  private let state: HeapLock<State>
+  private let marking: SharedMarking
 
-  deinit {
-    state.withLock { state in
-      for i in unsafe state.blocks.indices { unsafe state.blocks[i].deallocate() }
-      if let marker = state.marker.take() { marker.destroy() }
-    }
+  init(_ marking: SharedMarking) {
+    self.marking = marking
+    state = HeapLock(State(marking), rank: .roots)
   }
 
   // MARK: - Slots
 
   /// A slot that holds `reference`.
-  package func make(_ reference: UInt, in heap: CollectedHeap) -> RootSlot {
+  package func make(_ reference: UInt) -> RootSlot {
     state.withLock { state in
-      if state.free.isEmpty { Self.addBlock(&state) }
+      if state.free.isEmpty { state.addBlock() }
       let slot = state.free.removeLast()
-      Self.shade(reference, in: heap, &state)
+      state.shade(reference)
       unsafe slot.word.pointee.store(reference, ordering: .releasing)
       return slot
     }
   }
 
   /// Replaces a slot's reference.
-  package func set(_ slot: RootSlot, to reference: UInt, in heap: CollectedHeap) {
+  package func set(_ slot: RootSlot, to reference: UInt) {
     state.withLock { state in
-      Self.shade(slot.reference, in: heap, &state)
-      Self.shade(reference, in: heap, &state)
+      state.shade(slot.reference)
+      state.shade(reference)
       unsafe slot.word.pointee.store(reference, ordering: .releasing)
     }
   }
 
   /// Gives a slot up.
-  package func drop(_ slot: RootSlot, in heap: CollectedHeap) {
+  package func drop(_ slot: RootSlot) {
     state.withLock { state in
-      Self.shade(slot.reference, in: heap, &state)
+      state.shade(slot.reference)
       unsafe slot.word.pointee.store(0, ordering: .relaxed)
       state.free.append(slot)
     }
   }
 
-  private static func addBlock(_ state: inout State) {
-    let block = UnsafeMutablePointer<Atomic<UInt>>.allocate(capacity: blockSize)
-    for i in 0..<blockSize { unsafe (block + i).initialize(to: Atomic(0)) }
-    unsafe state.blocks.append(block)
-    for i in (0..<blockSize).reversed() { unsafe state.free.append(RootSlot(block + i)) }
-  }
-
-  private static func shade(_ reference: UInt, in heap: CollectedHeap, _ state: inout State) {
-    guard state.isMarking, reference != 0 else { return }
-    state.marker?.mark(reference)
-    state.marker?.settle(heap)
-  }
-
   // MARK: - The collector's side
 
-  /// From now on (or no longer) slots shade what they held and will hold.
-  package func setMarking(_ isMarking: Bool, in heap: CollectedHeap) {
+  /// From now on slots shade what they held and will hold.
+  func beginMarking() { state.withLock { $0.isMarking = true } }
+
+  /// Decides whether marking has ended: it has not while there is work. If it has, slots no
+  /// longer shade.
+  ///
+  /// - Returns: whether marking has ended.
+  func endMarking(unless hasWork: () -> Bool) -> Bool {
     state.withLock { state in
-      if state.marker == nil { state.marker = Marker(heap: heap) }
-      state.isMarking = isMarking
+      if hasWork() { return false }
+      state.isMarking = false
+      return true
     }
   }
 
   /// Marks what the slots hold, a block at a time so that nobody waits long for the lock.
-  package func scan(in heap: CollectedHeap) {
+  package func scan() {
     var next = 0
-    while true {
-      let isDone = state.withLock { state -> Bool in
-        guard unsafe next < state.blocks.count else { return true }
-        for i in 0..<Self.blockSize {
-          // Relaxed: written under the lock that is held.
-          let reference = unsafe state.blocks[next][i].load(ordering: .relaxed)
-          guard reference != 0 else { continue }
-          state.marker?.mark(reference)
-          heap.counters.rootBytes.wrappingAdd(8, ordering: .relaxed)
-        }
-        state.marker?.settle(heap)
-        return false
-      }
-      if isDone { return }
+    while let slots = scan(block: next) {
+      marking.counters.rootBytes.wrappingAdd(slots * 8, ordering: .relaxed)
       next += 1
+    }
+  }
+
+  /// Marks what the slots of a block hold; how many hold something. Nil: there is no such block.
+  private func scan(block: Int) -> Int? {
+    state.withLock { state -> Int? in
+      guard unsafe block < state.blocks.count else { return nil }
+      var slots = 0
+      for i in 0..<Self.blockSize {
+        // Relaxed: written under the lock that is held.
+        let reference = unsafe state.blocks[block][i].load(ordering: .relaxed)
+        guard reference != 0 else { continue }
+        marking.check?.checkRoot(reference)
+        state.marker.mark(reference)
+        slots += 1
+      }
+      state.marker.settle()
+      return slots
     }
   }
 

@@ -3,14 +3,15 @@
 
 // Scanning a stack, without knowing its frames.
 //
-// Every aligned word between the stack pointer and the base of the mutator's stretch of the
-// stack is looked up; one that points at an allocated slot of the heap, or into one, marks
-// it. Registers have been stored below the stretch by whoever took the stack pointer
-// (heap_call_with_spilled_registers). A word that only looks like a pointer keeps an object
+// Every aligned word between the stack pointer and the end of the thread's stack is looked up.
+// A word that points at an allocated slot of the heap, or into one, marks the object there.
+// Registers have been stored at or above the stack pointer by whoever took it
+// (heap_call_with_spilled_registers). A word that only looks like a reference keeps an object
 // alive until a later cycle; it is never wrong otherwise, since nothing moves.
 //
-// The base is the frame from which the outermost `withMutator` called its body: references
-// live in frames below it only.
+// The whole stack is scanned, up to the thread's first frame, and not only the frames below
+// `withMutator`: a variable of the function that calls `withMutator` lies above, and the body
+// may have stored a reference there.
 //
 // Who scans: the thread itself at its safepoint, or the collector while the thread is in a
 // blocking region, when its frames stand still.

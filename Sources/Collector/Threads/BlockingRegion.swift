@@ -39,14 +39,9 @@ extension CollectedHeap {
   /// first; which those were.
   private static func enterBlocking(stackPointer: UInt) -> [AttachedMutator] {
     var entered: [AttachedMutator] = []
-    var next = AttachedMutator(address: UInt(bitPattern: unsafe heap_current()))
-    while let mutator = next {
-      if !mutator.isBlocked {
-        unsafe mutator.state.pointee.stackPointer = stackPointer
-        mutator.enterBlocking()
-        entered.append(mutator)
-      }
-      next = mutator.enclosing
+    for mutator in AttachedMutator.chain where !mutator.isBlocked {
+      mutator.enterBlocking(stackPointer: stackPointer)
+      entered.append(mutator)
     }
     return entered
   }
@@ -58,7 +53,6 @@ extension CollectedHeap {
     let stackPointer = unsafe mutator.state.pointee.stackPointer
     mutator.leaveBlocking()
     body()
-    unsafe mutator.state.pointee.stackPointer = stackPointer
-    mutator.enterBlocking()
+    mutator.enterBlocking(stackPointer: stackPointer)
   }
 }

@@ -1,34 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// A thread that is attached to a heap: its cache, its barrier buffer, and the word through
-// which it and the collector talk.
+// A mutator: what one thread needs in one heap. Its cache of spans, its barrier buffer, its
+// marker, what it owes, and the status word through which it and the collector talk
+// (MutatorStatus.swift).
 //
-// The status word has four values:
+// A mutator outlives the attachment. A thread that leaves the heap leaves everything here in
+// place: the runs it has not used up, the stores it has recorded, its debts. The mutator is idle
+// then: still registered, blocked, with an empty stack. The next thread that attaches takes it
+// as it is (MutatorRegistry). So a short attachment costs little and loses nothing.
 //
-//   running              the thread may touch the heap; it polls at safepoints
-//   running | request    … and shall answer the current handshake at its next safepoint
-//   blocked              it touches nothing; its stack pointer and registers are stored
-//   serving              it is blocked, and the collector is answering a handshake for it
-//
-//   running → running|request   collector, posting           (CAS, under the registry's lock)
-//   running|request → running   the mutator, having answered
-//   running → blocked           the mutator, entering a blocking region (CAS: fails on request)
-//   blocked → running           the mutator, leaving it       (CAS: fails while serving)
-//   blocked → serving           collector, posting           (CAS, under the registry's lock)
-//   serving → blocked           collector, having answered; wakes the mutator if it waits
-//
-// Every transition is one compare-and-exchange on one word, so there is no window between
-// looking at the state and changing it. A request is only ever posted to a thread in
-// `registry`, and a thread leaves the registry under its lock while it is running and has
-// nothing to answer: the collector never touches the state of a thread that is gone.
-//
-// Owner       all fields but `status`: the thread itself while running or blocked; the
-//             collector while serving.
-// Ordering    status: acquiring and releasing on every transition, so what one side did to
-//             the fields before it gave them up is seen by the other.
-//
-// Model: Verification/handshake.pml
+// Owner       all fields but `status`: the attached thread while the status says running or
+//             blocked; the collector while the status says serving; the registry's lock while
+//             the mutator is idle or gone.
+// Ordering    every transition of `status` acquires and releases, so what one side wrote before
+//             it gave the fields up is seen by the other.
+// Lifetime    until the heap ends. A handle that a program keeps for too long finds a mutator
+//             that is blocked or gone, or another thread's, and is refused (AttachedMutator).
 
 internal import CHeapShims
 public import Heap
@@ -38,76 +26,82 @@ public import Synchronization
 @safe @usableFromInline package struct MutatorState: ~Copyable {
   /// First, so that the allocation path finds it at offset 0.
   @usableFromInline package var cache: ThreadCache
-  /// See the head of the file.
+  /// See MutatorStatus.
   @usableFromInline package let status: Atomic<UInt32>
 
   /// Allocates marked: set by its answer to `scan`, cleared by its answer to `returnSpans`.
-  package var allocatesBlack = false
+  package var allocatesBlack: Bool
   /// The generation of the spans it allocates from.
   package var generation: UInt32
-  /// What reference stores were recorded and not yet marked.
+  /// The reference stores that were recorded and are not yet marked.
   package var barrier: BarrierBuffer
-  /// Marks on behalf of this thread: barrier flushes, its stack, assists.
+  /// Marks for this mutator: barrier flushes, its stack, assists.
   package var marker: Marker
   var tiny = TinyRun()
 
-  /// Everything at or above the stack pointer and below this may hold references.
+  /// Everything at or above the stack pointer and below this may hold references; 0: the
+  /// mutator has no stack.
   package var stackBase: UInt = 0
   /// Where the stack ends, while blocked.
   package var stackPointer: UInt = 0
 
   /// Bytes taken since they were last added to the heap's.
   package var unaccountedBytes = 0
-  /// Bytes to mark before this thread may allocate on.
+  /// Bytes allocated while marking that have not been paid for.
   package var assistDebt = 0
-  /// Bytes and slots taken from spans, less what was given back.
-  package var takenBytes = 0
-  package var takenSlots = 0
-  /// Nanoseconds of processor time spent assisting.
-  package var assistNanoseconds = 0
-  /// Calls of the slow half left until stress asks for a collection.
-  package var callsUntilCollection = 0
+  /// Allocations left until stress makes one a collection.
+  package var callsUntilCollection: Int
+  /// What this mutator has done so far.
+  package let tally: MutatorTally
 
   /// The mutator that was the thread's current one before, or 0.
-  package let enclosing: UInt
+  package var enclosing: UInt = 0
+  /// A thread has attached since the last cycle ended.
+  var wasUsed = true
+  /// The thread that is attached, for reports.
+  var thread: UInt64 = 0
+
   package let words: UnsafeMutablePointer<HeapWords>
   package let owner: UInt
   package let heap: Unmanaged<CollectedHeap>
-  /// The thread's name, for reports.
-  let name: String
 
-  init(heap: CollectedHeap, generation: UInt32, enclosing: UInt) {
+  init(heap: CollectedHeap, generation: UInt32, allocatesBlack: Bool) {
     cache = ThreadCache()
     status = Atomic(MutatorStatus.running)
     self.generation = generation
-    barrier = BarrierBuffer(capacity: heap.options.stress.barrierBuffer ?? BarrierBuffer.size)
-    marker = Marker(heap: heap)
-    self.enclosing = enclosing
+    self.allocatesBlack = allocatesBlack
+    let options = heap.options
+    barrier = BarrierBuffer(capacity: options.stress.barrierBuffer ?? BarrierBuffer.size)
+    marker = Marker(heap.marking)
+    callsUntilCollection = options.stress.collectEvery ?? 0
+    tally = MutatorTally()
     unsafe words = heap.words
     owner = heap.pageHeap.owner
     unsafe self.heap = Unmanaged.passUnretained(heap)
-    name = currentThreadName()
   }
 }
 
-/// The calling thread's name, as the system knows it.
-private func currentThreadName() -> String {
-  unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 16) { buffer in
-    guard let start = buffer.baseAddress else { return "" }
-    unsafe heap_thread_name(start, 16)
-    return unsafe String(cString: start)
+/// What a mutator has done so far. Numbers only grow.
+///
+/// Owner: the mutator's thread, which alone adds. Ordering: releasing additions; whoever reads
+/// `freed…` of the heap before (acquiring) therefore sees at least the allocations of what was
+/// freed.
+package struct MutatorTally: ~Copyable {
+  /// Bytes and slots of objects that were allocated, unused slots of runs not included.
+  let allocatedBytes = Atomic<Int>(0)
+  let allocatedSlots = Atomic<Int>(0)
+  /// Processor time of assists, in nanoseconds.
+  let assistNanoseconds = Atomic<Int>(0)
+  /// Elapsed time of sweeping for slots, in nanoseconds.
+  let sweepNanoseconds = Atomic<Int>(0)
+
+  func countAllocated(slots: Int, bytes: Int) {
+    allocatedSlots.add(slots, ordering: .releasing)
+    allocatedBytes.add(bytes, ordering: .releasing)
   }
 }
 
-/// The values of a status word.
-@usableFromInline package enum MutatorStatus {
-  @inlinable package static var running: UInt32 { 0 }
-  @inlinable package static var request: UInt32 { 1 }
-  @inlinable package static var blocked: UInt32 { 2 }
-  @inlinable package static var serving: UInt32 { 4 }
-}
-
-/// A handle to an attached thread's state. Valid while the thread is attached.
+/// A handle to a mutator.
 @safe @frozen @usableFromInline package struct AttachedMutator: Equatable, @unchecked Sendable {
   // Sendable: ownership passes with the status word.
   @usableFromInline package let address: UInt
@@ -120,7 +114,7 @@ private func currentThreadName() -> String {
   }
 
   @inlinable @inline(__always) package var state: UnsafeMutablePointer<MutatorState> {
-    // SAFETY: the state lives as long as the thread is attached.
+    // SAFETY: the state lives as long as the heap.
     unsafe UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
   }
   package var heap: CollectedHeap { unsafe state.pointee.heap.takeUnretainedValue() }
@@ -128,55 +122,50 @@ private func currentThreadName() -> String {
     AttachedMutator(address: unsafe state.pointee.enclosing)
   }
 
+  package func belongs(to heap: CollectedHeap) -> Bool {
+    unsafe state.pointee.owner == heap.pageHeap.owner
+  }
+
+  // MARK: - The calling thread's mutators
+
   /// The calling thread's innermost mutator.
   package static var current: AttachedMutator? {
     AttachedMutator(address: UInt(bitPattern: unsafe heap_current()))
   }
 
-  package func belongs(to heap: CollectedHeap) -> Bool {
-    unsafe state.pointee.owner == heap.pageHeap.owner
-  }
+  /// The calling thread's mutators, the innermost first: one for each heap that it has entered.
+  package static var chain: Chain { Chain(following: current) }
 
-  // MARK: - Fast path
+  /// The calling thread's mutators.
+  package struct Chain: Sequence, IteratorProtocol {
+    fileprivate var following: AttachedMutator?
 
-  /// Whether a handshake waits for an answer. Relaxed: answering acquires.
-  @inlinable @inline(__always)
-  package var isRequested: Bool {
-    unsafe state.pointee.status.load(ordering: .relaxed) != MutatorStatus.running
-  }
-
-  var isBlocked: Bool {
-    unsafe state.pointee.status.load(ordering: .relaxed) & ~MutatorStatus.request
-      != MutatorStatus.running
-  }
-
-  // MARK: - Blocking regions
-
-  /// running → blocked. The stack pointer is stored already.
-  func enterBlocking() {
-    while true {
-      let (done, _) = unsafe state.pointee.status.compareExchange(
-        expected: MutatorStatus.running, desired: MutatorStatus.blocked,
-        ordering: .acquiringAndReleasing)
-      if done { return }
-      heap.answer(self, stackPointer: unsafe state.pointee.stackPointer)
+    package mutating func next() -> AttachedMutator? {
+      defer { following = following?.enclosing }
+      return following
     }
   }
 
-  /// blocked → running, once the collector does not serve.
-  func leaveBlocking() {
-    while true {
-      let (done, seen) = unsafe state.pointee.status.compareExchange(
-        expected: MutatorStatus.blocked, desired: MutatorStatus.running,
-        ordering: .acquiringAndReleasing)
-      if done { return }
-      statusWord.wait(while: seen)
+  /// The calling thread's mutator in the heap `owner`, if it has one.
+  package static func current(in owner: UInt) -> AttachedMutator? {
+    var next = current
+    while let mutator = next {
+      if unsafe mutator.state.pointee.owner == owner { return mutator }
+      next = mutator.enclosing
     }
+    return nil
   }
 
-  /// The status, to wait on.
-  var statusWord: WaitWord {
-    // SAFETY: an atomic is used where it lies; it does not move while the thread is attached.
-    unsafe withUnsafePointer(to: state.pointee.status) { unsafe WaitWord(.init(mutating: $0)) }
+  /// Stops the program unless the mutator is the calling thread's and may touch the heap.
+  package func requireRunning(file: StaticString = #fileID, line: UInt = #line) {
+    if self == Self.current, !isBlocked { return }
+    require(
+      Self.chain.contains(self),
+      "a HeapMutator was used outside the withMutator call that made it, or on another thread: "
+        + "it is valid inside that call only, on the thread that made it")
+    require(
+      !isBlocked,
+      "a HeapMutator was used inside its own blocking(_:): no heap may be touched there; do it "
+        + "after blocking(_:) has returned, or enter withMutator again")
   }
 }

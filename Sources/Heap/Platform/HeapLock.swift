@@ -127,6 +127,8 @@ public import Synchronization
   case growth
   /// Pages and span records.
   case pageHeap
+  /// Names of types and fields, for reports.
+  case layouts
   /// Memory of records, side tables.
   case records
 

@@ -46,6 +46,24 @@ public import Synchronization
     ).newValue
   }
 
+  /// Sets the value and wakes nobody. Releasing: pairs with `value`.
+  package func store(_ value: UInt32) { unsafe word.pointee.store(value, ordering: .releasing) }
+
+  /// Replaces one value by another; false when the value was a third. Acquiring and releasing.
+  package func exchange(from old: UInt32, to new: UInt32) -> Bool {
+    unsafe word.pointee.compareExchange(
+      expected: old, desired: new, ordering: .acquiringAndReleasing
+    ).exchanged
+  }
+
+  /// The value, sequentially consistent: for one half of a Dekker pair.
+  package var current: UInt32 { unsafe word.pointee.load(ordering: .sequentiallyConsistent) }
+
+  /// Subtracts one and returns the new value, sequentially consistent.
+  package func decrement() -> UInt32 {
+    unsafe word.pointee.wrappingSubtract(1, ordering: .sequentiallyConsistent).newValue
+  }
+
   /// Sleeps while the value is `seen`, at most so many nanoseconds (nil: for ever). May return
   /// early; the caller looks again.
   package func wait(while seen: UInt32, atMost nanoseconds: Int? = nil) {

@@ -43,6 +43,7 @@ package final class PageHeap: Sendable {
   private let hugePages: HugePagePolicy
   /// More pages than this are never in use at a time.
   private let pageLimit: Int
+  private let byteLimit: Int?
   package let memory = RecordMemory()
   /// What the tables of this heap's arenas say in `owner`; never 0, never used again.
   package let owner: UInt
@@ -58,6 +59,7 @@ package final class PageHeap: Sendable {
     let hint = UInt(0x1000_0000_0000) + UInt.random(in: 0..<0x4_0000) << Geometry.arenaShift
     state = HeapLock(State(pages: try PageAllocator(), nextHint: hint), rank: .pageHeap)
     self.hugePages = hugePages
+    self.byteLimit = byteLimit
     pageLimit = byteLimit.map { $0 >> Int(Geometry.pageShift) } ?? Int.max
     owner = Self.owners.add(1, ordering: .relaxed).newValue
   }
@@ -69,6 +71,19 @@ package final class PageHeap: Sendable {
         VirtualMemory.release(arena, size: Geometry.arenaSize)
       }
     }
+  }
+
+  // MARK: - Limits
+
+  /// Pages of a span at the most: more are refused whatever else is in use.
+  package var largestRequest: Int { min(pageLimit, Self.largestRequest) }
+
+  /// The hard limit in bytes if it is what refuses a request of `bytes`; nil if it is the system.
+  package func limit(refusing bytes: Int) -> Int? {
+    guard pageLimit < .max else { return nil }
+    let pages = Geometry.pages(toHold: bytes) ?? .max
+    let isReached = state.withLock { pages > pageLimit - $0.pagesInUse }
+    return isReached ? byteLimit : nil
   }
 
   // MARK: - Spans

@@ -42,12 +42,12 @@ internal import CHeapShims
   @usableFromInline package var shelfAddress: UInt
   /// Slots of the span that were allocated when the cache took it.
   @usableFromInline package var countBefore: Int
-  /// Fills the cache line, so that no entry lies on two.
-  @usableFromInline var unused: UInt
+  /// The first slot of the run.
+  package var runStart: UInt
 
   package init() {
     (key, cursor, limit, slotSize, spanAddress, shelfAddress) = (0, 0, 0, 0, 0, 0)
-    (countBefore, unused) = (0, 0)
+    (countBefore, runStart) = (0, 0)
   }
 
   package var span: HeapSpan? {
@@ -56,6 +56,9 @@ internal import CHeapShims
   }
 
   package var shelf: SpanShelf { SpanShelf(address: shelfAddress) }
+
+  /// Slots of the run that have been handed out.
+  package var usedCount: Int { slotSize == 0 ? 0 : Int((cursor - runStart) / slotSize) }
 
   /// The slots of the run that are still free.
   package var unusedSlots: SlotRange {
@@ -71,6 +74,8 @@ internal import CHeapShims
   /// The number of entries, a power of two, less one.
   @usableFromInline package var mask: UInt
   package private(set) var used: Int
+  /// The number of entries while the table is hidden, else 0.
+  private var hiddenCount = 0
 
   /// Entries of a new cache: 4 KiB, enough for 16 keys. More costs memory for each thread,
   /// less means growing sooner.
@@ -83,13 +88,48 @@ internal import CHeapShims
   }
 
   /// Frees the table. Its spans have been given back.
-  deinit { unsafe entries.deallocate() }
+  deinit { unsafe table.entries.deallocate() }
+
+  /// Forgets every key and keeps hardly any memory. All spans have been given back.
+  /// - Precondition: the table is hidden.
+  package mutating func shrink() {
+    unsafe table.entries.deallocate()
+    unsafe entries = Self.makeTable(1) + 1
+    (mask, hiddenCount, used) = (0, 1, 0)
+  }
+
+  // MARK: - Hiding
+
+  // A table has one entry more than its mask says, which is always empty. While the thread may
+  // not allocate (it is in a blocking region, or has left the heap), `entries` points there, so the
+  // inlined half of an allocation finds no run whatever its key, and the slow half can refuse.
+
+  /// The table, hidden or not.
+  private var table: (entries: UnsafeMutablePointer<CacheEntry>, count: Int) {
+    unsafe hiddenCount == 0 ? (entries, Int(mask) + 1) : (entries - hiddenCount, hiddenCount)
+  }
+
+  /// From now on no key is found.
+  /// - Precondition: the table is not hidden.
+  package mutating func hide() {
+    hiddenCount = Int(mask) + 1
+    unsafe entries += hiddenCount
+    mask = 0
+  }
+
+  /// Keys are found again.
+  /// - Precondition: the table is hidden.
+  package mutating func show() {
+    unsafe entries -= hiddenCount
+    mask = UInt(hiddenCount - 1)
+    hiddenCount = 0
+  }
 
   private static func makeTable(_ count: Int) -> UnsafeMutablePointer<CacheEntry> {
     let memory = UnsafeMutableRawPointer.allocate(
-      byteCount: count * MemoryLayout<CacheEntry>.stride, alignment: 64)
-    let table = unsafe memory.bindMemory(to: CacheEntry.self, capacity: count)
-    unsafe table.initialize(repeating: CacheEntry(), count: count)
+      byteCount: (count + 1) * MemoryLayout<CacheEntry>.stride, alignment: 64)
+    let table = unsafe memory.bindMemory(to: CacheEntry.self, capacity: count + 1)
+    unsafe table.initialize(repeating: CacheEntry(), count: count + 1)
     return unsafe table
   }
 
@@ -147,8 +187,7 @@ internal import CHeapShims
   }
 
   private mutating func growTable() {
-    let old = unsafe entries
-    let count = Int(mask) + 1
+    let (old, count) = unsafe table
     unsafe entries = Self.makeTable(count * 4)
     mask = UInt(count * 4 - 1)
     for i in 0..<count where unsafe old[i].key != 0 { unsafe insert(old[i]) }
@@ -157,15 +196,15 @@ internal import CHeapShims
 
   /// Calls `body` with every entry that has a span.
   package func forEachSpan(_ body: (UnsafeMutablePointer<CacheEntry>) -> Void) {
-    for i in 0...Int(mask) where unsafe entries[i].spanAddress != 0 {
-      unsafe body(entries + i)
-    }
+    let (entries, count) = unsafe table
+    for i in 0..<count where unsafe entries[i].spanAddress != 0 { unsafe body(entries + i) }
   }
 
   /// Reports what is wrong with the entries and their spans.
   package func checkInvariants(_ report: (String) -> Void) {
+    let (entries, size) = unsafe table
     var count = 0
-    for i in 0...Int(mask) where unsafe entries[i].key != 0 {
+    for i in 0..<size where unsafe entries[i].key != 0 {
       count += 1
       let entry = unsafe entries[i]
       guard let span = entry.span else {

@@ -18,23 +18,23 @@ extension ManagedHeap {
   /// - Complexity: O(threads + types); takes a few locks for a moment each.
   public var statistics: HeapStatistics {
     let counters = core.counters
-    let taken = core.taken
+    let figures = core.figures
     let usage = core.pageHeap.usage
-    let freedBytes = counters.freedBytes.load(ordering: .relaxed)
-    let marking = counters.collectorCPU.load(ordering: .relaxed) + taken.assistNanoseconds
     let processCPU = max(heap_process_cpu() - startCPU, 1)
     return HeapStatistics(
       liveBytes: counters.liveBytes.load(ordering: .relaxed),
-      heapBytes: taken.bytes - freedBytes, heapGoal: counters.goal.load(ordering: .relaxed),
-      mappedBytes: usage.arenaBytes + core.metadataBytes, releasedBytes: usage.releasedBytes,
-      allocatedBytes: taken.bytes, allocatedObjects: taken.slots,
-      freedObjects: counters.freedObjects.load(ordering: .relaxed),
+      heapBytes: figures.allocatedBytes - figures.freedBytes,
+      heapGoal: unsafe core.words.pointee.goal.load(ordering: .relaxed),
+      mappedBytes: usage.arenaBytes + core.pageHeap.metadataBytes,
+      releasedBytes: usage.releasedBytes,
+      allocatedBytes: figures.allocatedBytes, allocatedObjects: figures.allocatedObjects,
+      freedObjects: figures.freedObjects,
       cycleCount: counters.cycles.load(ordering: .relaxed),
       forcedCycleCount: counters.forcedCycles.load(ordering: .relaxed),
-      gcCPUFraction: min(Double(marking) / Double(processCPU), 1),
-      markTime: .nanoseconds(counters.markNanoseconds.load(ordering: .relaxed)),
-      assistTime: .nanoseconds(taken.assistNanoseconds),
-      sweepTime: .nanoseconds(counters.sweepNanoseconds.load(ordering: .relaxed)),
+      gcCPUFraction: min(Double(figures.collectionNanoseconds) / Double(processCPU), 1),
+      markTime: .nanoseconds(figures.markNanoseconds),
+      assistTime: .nanoseconds(figures.assistNanoseconds),
+      sweepTime: .nanoseconds(figures.sweepNanoseconds),
       pauses: PauseHistogram(
         buckets: counters.pauses.map { UInt64($0) },
         totalNanoseconds: UInt64(counters.pauseTotal.load(ordering: .relaxed)),

@@ -94,12 +94,9 @@ public final class ManagedHeap: Sendable {
     if let attached = core.attachedMutator {
       CollectedHeap.unblocked(attached) { run(attached) }
     } else {
-      // The body's frames lie below the stack pointer that is handed out here.
-      CollectedHeap.spilling { stackPointer in
-        let attached = core.attach(stackBase: stackPointer)
-        run(attached)
-        core.detach(attached)
-      }
+      let attached = core.attach()
+      run(attached)
+      core.detach(attached)
     }
     // Set: the body has run.
     return try outcome!.get()
@@ -121,13 +118,13 @@ public final class ManagedHeap: Sendable {
 
   /// How far the heap may grow over its live bytes before it is collected. Takes effect at once.
   public var gcPercent: GCPercent {
-    get { core.currentPacing.percent.map { .percent($0) } ?? .off }
+    get { core.pacer.rules.percent.map { .percent($0) } ?? .off }
     set {
       switch newValue {
-      case .off: core.updatePacing { $0.percent = nil }
+      case .off: core.pacer.update { $0.percent = nil }
       case .percent(let percent):
         require(percent >= 0, "gcPercent is \(percent); accepted: \(GCPercent.accepted)")
-        core.updatePacing { $0.percent = percent }
+        core.pacer.update { $0.percent = percent }
       }
     }
   }
@@ -135,10 +132,10 @@ public final class ManagedHeap: Sendable {
   /// Bytes that the heap tries not to exceed by collecting more often; nil: none. Takes effect
   /// at once.
   public var memoryLimit: Int? {
-    get { core.currentPacing.memoryLimit }
+    get { core.pacer.rules.memoryLimit }
     set {
       require(newValue ?? 0 >= 0, "memoryLimit is negative; accepted: 0 bytes or more, or nil")
-      core.updatePacing { $0.memoryLimit = newValue }
+      core.pacer.update { $0.memoryLimit = newValue }
     }
   }
 

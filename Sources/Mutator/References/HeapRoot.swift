@@ -46,10 +46,10 @@ public final class HeapRoot<Reference: _HeapReferenceWord>: Sendable {
   /// - Complexity: O(1); takes a lock.
   public init(_ reference: Reference, in mutator: HeapMutator) {
     heap = mutator.heap
-    slot = heap.core.roots.make(Self.word(of: reference), in: heap.core)
+    slot = heap.core.roots.make(Self.word(of: reference))
   }
 
-  deinit { heap.core.roots.drop(slot, in: heap.core) }
+  deinit { heap.core.roots.drop(slot) }
 
   /// The reference that the root holds.
   ///
@@ -71,7 +71,7 @@ public final class HeapRoot<Reference: _HeapReferenceWord>: Sendable {
   /// - Complexity: O(1); takes a lock.
   public func set(_ reference: Reference, in mutator: HeapMutator) {
     checkHeap(of: mutator)
-    heap.core.roots.set(slot, to: Self.word(of: reference), in: heap.core)
+    heap.core.roots.set(slot, to: Self.word(of: reference))
   }
 
   /// The reference as the word that the collector reads.

@@ -3,9 +3,10 @@
 
 // The slow half of allocation, as far as it knows types.
 //
-// What the inlined half could not do itself arrives here with a metatype: the thread has not
-// met the type yet, its run is used up, or the object is tiny or large. The thread's cache
-// answers all but the first; the heap's type table that.
+// What the inlined half (HeapMutator.swift) could not do itself arrives here with a metatype: the
+// thread has not met the type yet, its run is used up, or the object is tiny or large. The key is
+// looked up once, in the thread's cache. A type that is new to the thread gets an entry, from the
+// heap's type table. The rest is the collector's: Collector/Allocation/Allocator.swift.
 //
 // Everything here is a safepoint, up to the moment when a slot is taken: nothing between that
 // and the caller's initialisation is.
@@ -14,59 +15,50 @@ package import Collector
 internal import Heap
 
 extension AttachedMutator {
-  // MARK: - Objects
-
-  /// The address of a slot for an object of a type.
-  package func allocateObject(_ type: any HeapObject.Type) throws(HeapError) -> UInt {
-    let key = CacheKey.object(type)
-    var found = unsafe state.pointee.cache.find(key)
-    if unsafe found == nil { unsafe found = try addEntry(for: type, key: key) }
-    let entry = unsafe found.unsafelyUnwrapped
-    let shelf = unsafe entry.pointee.shelf
-    let layout = shelf.layout
-    if layout.isTiny {
-      return try takeTiny(size: Int(layout.size), alignment: Int(layout.alignment))
-    }
-    if shelf.spanClass.sizeClass.isLarge { return try takeLarge(shelf, size: Int(layout.size)) }
-    return unsafe try takeSlot(key: key, entry)
-  }
-
-  private func addEntry(
-    for type: any HeapObject.Type, key: UInt
+  /// The entry of a key in the thread's cache; made when the key is new to the thread.
+  private func entry(
+    _ key: UInt, _ shelf: (TypeTable) throws(HeapError) -> SpanShelf
   ) throws(HeapError) -> UnsafeMutablePointer<CacheEntry> {
-    let shelf = try ManagedHeap.of(self).types.object(type)
+    if let entry = unsafe state.pointee.cache.find(key) { return unsafe entry }
+    requireRunning()
+    let shelf = try shelf(ManagedHeap.of(self).types)
     return unsafe state.pointee.cache.add(
       key, shelf: shelf, slotSize: shelf.spanClass.sizeClass.slotSize)
   }
 
-  /// A slot of a run; a new run if the one there is used up.
-  private func takeSlot(
-    key: UInt, _ entry: UnsafeMutablePointer<CacheEntry>
-  ) throws(HeapError) -> UInt {
-    if unsafe entry.pointee.cursor >= entry.pointee.limit {
-      let size = unsafe Int(entry.pointee.slotSize)
-      guard heap.refill(self, key: key) else { throw outOfMemory(size) }
+  // MARK: - Objects
+
+  /// The address of a slot for an object of a type.
+  package func allocateObject(_ type: any HeapObject.Type) throws(HeapError) -> UInt {
+    let entry = unsafe try entry(CacheKey.object(type)) { types throws(HeapError) in
+      try types.object(type)
     }
-    let slot = unsafe entry.pointee.cursor
-    unsafe entry.pointee.cursor = slot + entry.pointee.slotSize
+    let shelf = unsafe entry.pointee.shelf
+    let layout = shelf.layout
+    if layout.isTiny { return try takeTiny(layout) }
+    if shelf.spanClass.sizeClass.isLarge { return try takeLarge(shelf, size: Int(layout.size)) }
+    return unsafe try takeSlot(entry)
+  }
+
+  private func takeSlot(_ entry: UnsafeMutablePointer<CacheEntry>) throws(HeapError) -> UInt {
+    guard let slot = unsafe heap.allocator.takeSlot(self, entry) else {
+      throw unsafe outOfMemory(Int(entry.pointee.slotSize))
+    }
     return slot
   }
 
   // MARK: - Tiny values
 
-  private func takeTiny(size: Int, alignment: Int) throws(HeapError) -> UInt {
-    if let place = heap.takeTiny(self, size: size, alignment: alignment) { return place }
-    let key = CacheKey.tinySlots
-    var entry = unsafe state.pointee.cache.find(key)
-    if unsafe entry == nil { unsafe entry = try addTinyEntry() }
-    let slot = unsafe try takeSlot(key: key, entry.unsafelyUnwrapped)
-    return heap.openTiny(self, slot: slot, size: size, alignment: alignment)
-  }
-
-  private func addTinyEntry() throws(HeapError) -> UnsafeMutablePointer<CacheEntry> {
-    let shelf = try ManagedHeap.of(self).types.tinySlots()
-    return unsafe state.pointee.cache.add(
-      CacheKey.tinySlots, shelf: shelf, slotSize: shelf.spanClass.sizeClass.slotSize)
+  private func takeTiny(_ layout: HeapLayout) throws(HeapError) -> UInt {
+    let (size, alignment) = (Int(layout.size), Int(layout.alignment))
+    let allocator = heap.allocator
+    if let place = allocator.takeTiny(self, size: size, alignment: alignment) { return place }
+    let slots = unsafe try entry(CacheKey.tinySlots) { types throws(HeapError) in
+      try types.tinySlots()
+    }
+    guard let place = unsafe allocator.openTiny(self, slots, size: size, alignment: alignment)
+    else { throw outOfMemory(size) }
+    return place
   }
 
   // MARK: - Arrays
@@ -76,29 +68,25 @@ extension AttachedMutator {
     let layout = try ManagedHeap.of(self).types.elements(element)
     guard let size = layout.arraySize(count: count) else { throw outOfMemory(.max) }
     guard let sizeClass = SizeClass.of(size: size, alignment: Int(layout.alignment)) else {
-      let shelf = try ManagedHeap.of(self).types.arrays(of: layout, in: .large)
-      return try takeLarge(shelf, size: size)
+      return try takeLarge(ManagedHeap.of(self).types.arrays(of: layout, in: .large), size: size)
     }
-    let key = CacheKey.array(of: element, in: sizeClass)
-    if let entry = unsafe state.pointee.cache.find(key) {
-      return unsafe try takeSlot(key: key, entry)
+    let entry = unsafe try entry(CacheKey.array(of: element, in: sizeClass)) {
+      types throws(HeapError) in
+      try types.arrays(of: layout, in: sizeClass)
     }
-    let shelf = try ManagedHeap.of(self).types.arrays(of: layout, in: sizeClass)
-    let entry = unsafe state.pointee.cache.add(
-      key, shelf: shelf, slotSize: sizeClass.slotSize)
-    return unsafe try takeSlot(key: key, entry)
+    return unsafe try takeSlot(entry)
   }
 
   // MARK: - Large objects
 
   private func takeLarge(_ shelf: SpanShelf, size: Int) throws(HeapError) -> UInt {
-    guard let address = heap.allocateLarge(self, shelf: shelf, size: size) else {
+    guard let address = heap.allocator.takeLarge(self, shelf: shelf, size: size) else {
       throw outOfMemory(size)
     }
     return address
   }
 
   private func outOfMemory(_ size: Int) -> HeapError {
-    .outOfMemory(requested: size, limit: heap.options.hardLimit)
+    .outOfMemory(requested: size, limit: heap.pageHeap.limit(refusing: size))
   }
 }

@@ -121,7 +121,10 @@ public import Heap
   }
 
   @usableFromInline @inline(never)
-  func safepointSlow() { attached.heap.safepoint(attached) }
+  func safepointSlow() {
+    attached.requireRunning()
+    Safepoints.answer()
+  }
 
   // MARK: - Other
 

@@ -6,10 +6,15 @@
 
 internal import Glibc
 
-extension CollectedHeap {
+/// Writes lines under a heap's name.
+struct Reporter: Sendable {
+  let name: String
+
+  init(name: String) { self.name = name.isEmpty ? "heap" : name }
+
   /// Writes a line.
   func report(_ message: String) {
-    let line = "\(options.name.isEmpty ? "heap" : options.name): \(message)\n"
+    let line = "\(name): \(message)\n"
     unsafe line.withCString { text in
       _ = unsafe write(2, text, strlen(text))
     }

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// The slow half of allocation: from a run that is used up to a slot.
+//
+// The way from a miss to a fresh page leads through five files, each of which names the next:
+//
+//   Mutator/Threads/HeapMutator.swift   the run of the type has no slot left, or there is none
+//   Mutator/Threads/Allocation.swift    finds the cache entry of the type, once
+//   this file                           the next run of the span, then the next span:
+//                                         partial and swept, from the shelf
+//                                         partial or full and unswept, swept now (Sweeper)
+//                                         fresh, from the page heap
+//   Heap/Tiers/PageHeap.swift           free pages for a fresh span, or a new arena
+//   Heap/Pages/PageAllocator.swift      which pages
+//
+// When the system refuses, or the hard limit is reached, what is unreachable is in the way: a full
+// collection, and once more.
+//
+// A refill is a safepoint. First the mutator polls (Safepoint.swift), then a run is taken. Between
+// taking a run and the initialisation of the object there is no safepoint.
+//
+// Colour and handing back: RunColour.swift. Tiny values: TinyAllocation.swift. Large objects:
+// LargeAllocation.swift.
+
+internal import CHeapShims
+package import Heap
+internal import Synchronization
+
+/// Hands out slots to mutators.
+package final class Allocator: Sendable {
+  let pageHeap: PageHeap
+  let safepoints: Safepoints
+  private let sweeper: Sweeper
+  let requests: CycleRequests
+  private let collectEvery: Int?
+  /// Slots of a run: all there are, or one when every allocation shall take the slow half.
+  private let runLimit: Int
+
+  init(
+    pageHeap: PageHeap, sweeper: Sweeper, safepoints: Safepoints, requests: CycleRequests,
+    options: CollectorOptions
+  ) {
+    self.pageHeap = pageHeap
+    self.sweeper = sweeper
+    self.safepoints = safepoints
+    self.requests = requests
+    collectEvery = options.stress.collectEvery
+    runLimit = options.everyAllocationIsSlow ? 1 : .max
+  }
+
+  /// What every allocation that takes the slow half does first.
+  func begin(_ mutator: AttachedMutator) {
+    mutator.requireRunning()
+    if let collectEvery { countForStress(mutator, collectEvery) }
+  }
+
+  /// Makes every nth allocation of a thread a complete collection.
+  private func countForStress(_ mutator: AttachedMutator, _ every: Int) {
+    let state = unsafe mutator.state
+    unsafe state.pointee.callsUntilCollection -= 1
+    guard unsafe state.pointee.callsUntilCollection <= 0 else { return }
+    unsafe state.pointee.callsUntilCollection = every
+    requests.collectAndWait()
+  }
+
+  // MARK: - Slots
+
+  /// The address of a slot for the objects of a cache entry; nil when there is no memory.
+  package func takeSlot(
+    _ mutator: AttachedMutator, _ entry: UnsafeMutablePointer<CacheEntry>
+  ) -> UInt? {
+    begin(mutator)
+    return unsafe nextSlot(mutator, entry)
+  }
+
+  /// The next slot of the entry's run, or the first one of a new run.
+  func nextSlot(
+    _ mutator: AttachedMutator, _ entry: UnsafeMutablePointer<CacheEntry>
+  ) -> UInt? {
+    if unsafe entry.pointee.cursor >= entry.pointee.limit {
+      guard unsafe refill(mutator, entry) else { return nil }
+    }
+    let slot = unsafe entry.pointee.cursor
+    unsafe entry.pointee.cursor = slot + entry.pointee.slotSize
+    return slot
+  }
+
+  /// Gives an entry a run with a free slot; false when there is no memory.
+  private func refill(
+    _ mutator: AttachedMutator, _ entry: UnsafeMutablePointer<CacheEntry>
+  ) -> Bool {
+    safepoints.poll(mutator)
+    for _ in 0..<2 {
+      if unsafe takeRun(mutator, entry) { return true }
+      requests.collectAndWait()
+    }
+    return unsafe takeRun(mutator, entry)
+  }
+
+  private func takeRun(
+    _ mutator: AttachedMutator, _ entry: UnsafeMutablePointer<CacheEntry>
+  ) -> Bool {
+    unsafe mutator.closeRun(entry)
+    while true {
+      if let span = unsafe entry.pointee.span {
+        if let run = span.nextRun(atMost: runLimit) {
+          unsafe start(run, in: span, entry, mutator)
+          return true
+        }
+        unsafe AttachedMutator.putBack(span, entry)
+      }
+      guard let span = unsafe findSpan(entry.pointee.shelf, mutator) else { return false }
+      unsafe entry.pointee.span = span
+      unsafe entry.pointee.countBefore = span.allocatedCount
+    }
+  }
+
+  /// A span of the shelf with a free slot, or a fresh one.
+  private func findSpan(_ shelf: SpanShelf, _ mutator: AttachedMutator) -> HeapSpan? {
+    let generation = unsafe mutator.state.pointee.generation
+    return shelf.popPartial(of: generation)
+      ?? sweeper.sweepForSlots(shelf, mutator)
+      ?? pageHeap.makeSpan(
+        for: shelf, pageCount: shelf.spanClass.sizeClass.spanPages, generation: generation)
+  }
+
+  /// Makes a run the entry's, zeroed and in the mutator's colour.
+  private func start(
+    _ run: SlotRange, in span: HeapSpan, _ entry: UnsafeMutablePointer<CacheEntry>,
+    _ mutator: AttachedMutator
+  ) {
+    let first = span.address(ofSlot: run.start)
+    let bytes = run.count * Int(span.slotSize)
+    if span.needsZero && !span.layout.isNoscan {
+      // SAFETY: free slots of a span that the mutator owns.
+      unsafe UnsafeMutableRawPointer(bitPattern: first).unsafelyUnwrapped
+        .initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+    }
+    if unsafe mutator.state.pointee.allocatesBlack { mutator.blacken(run, of: span) }
+    span.take(run)
+    unsafe entry.pointee.cursor = first
+    unsafe entry.pointee.runStart = first
+    unsafe entry.pointee.limit = first + UInt(bytes)
+    safepoints.noteTaken(bytes, mutator)
+  }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Checked mode, while the collector marks: is each reference that it meets one?
+//
+// Stores are checked when they happen (StoreCheck). A reference can also turn bad where it
+// lies: nothing kept its target alive, because the object that holds it was itself held where
+// the collector does not look. The marker meets such a reference when it scans the holder. It
+// stops the program before it follows the reference, and names the holder's type, the field, the
+// two addresses, and what was probably done.
+
+internal import CHeapShims
+internal import Heap
+
+/// Looks up references before they are marked.
+@safe package struct ReferenceCheck: Sendable {
+  /// What the tables of the heap's arenas say in `owner`.
+  let owner: UInt
+  let layouts: LayoutCatalog
+
+  /// Stops the program if a precise reference of an object leads to no object of the heap.
+  func checkObject(at object: UInt, _ layout: HeapLayout) {
+    layout.forEachPreciseReference(of: object) { offset, reference in
+      guard HeapSpan.lookUp(reference, owner: owner) == nil else { return }
+      let field = layouts.field(of: layout, at: offset)
+      StoreCheck.failure(
+        "\(field) of a \(layouts.name(of: layout)) at \(StoreCheck.hex(object)) refers to "
+          + Self.explain(reference, owner: owner))
+    }
+  }
+
+  /// Stops the program if a root slot holds no reference to an object of the heap.
+  func checkRoot(_ reference: UInt) {
+    guard HeapSpan.lookUp(reference, owner: owner) == nil else { return }
+    StoreCheck.failure("a root refers to " + Self.explain(reference, owner: owner))
+  }
+
+  /// What a bad reference is, and how it probably came about, as the end of a sentence.
+  static func explain(_ reference: UInt, owner: UInt) -> String {
+    let address = StoreCheck.hex(reference)
+    guard let tables = ArenaTables.find(reference), tables.owner != 0 else {
+      return "\(address), which is no object: it was read from an object that has been collected, "
+        + "or the memory was overwritten"
+    }
+    guard tables.owner == owner else {
+      return "\(address), an object of another heap: objects of two heaps cannot refer to each "
+        + "other"
+    }
+    return "\(address), an object that has been collected: it was kept where the collector does "
+      + "not look (a Swift array, a class, an escaping closure); keep a HeapRoot there"
+  }
+}
+
+extension HeapLayout {
+  /// Calls `body` with the offset and the value of each precise reference of an object that is
+  /// not zero.
+  func forEachPreciseReference(of object: UInt, _ body: (_ offset: Int, _ word: UInt) -> Void) {
+    unsafe forEachWord(of: object, in: references, body)
+  }
+
+  /// Calls `body` with the offset and the value of each ambiguous word of an object.
+  func forEachAmbiguousWord(of object: UInt, _ body: (_ offset: Int, _ word: UInt) -> Void) {
+    unsafe forEachWord(of: object, in: ambiguous, body)
+  }
+
+  private func forEachWord(
+    of object: UInt, in offsets: UnsafeBufferPointer<UInt32>, _ body: (Int, UInt) -> Void
+  ) {
+    func fields(_ start: Int) {
+      for i in offsets.indices {
+        let offset = unsafe start + Int(offsets[i])
+        let word = heap_load_word(object + UInt(offset))
+        if word != 0 { body(offset, word) }
+      }
+    }
+    guard !offsets.isEmpty else { return }
+    switch kind {
+    case .object: fields(0)
+    case .array:
+      for i in 0..<Int(heap_load_word(object)) { fields(Int(elementsOffset) + i * Int(size)) }
+    }
+  }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Who wants a cycle, and the thread that runs them.
+//
+// A mutator that crosses the trigger asks for a cycle and goes on. `collectAndWait` asks for one
+// that begins after the call, and waits in a blocking region until that cycle is swept: a cycle
+// that is under way may have scanned what has become unreachable since.
+//
+// The thread is started with the first request: a heap that never collects has none.
+//
+// Guarded by: the lock. `changes` counts requests, for the thread to sleep on. `finished` is the
+// number of the last cycle that is swept. `markings` changes when a cycle begins to mark and
+// when it ends.
+
+internal import CHeapShims
+internal import Heap
+internal import Synchronization
+
+/// Requests for cycles, by number.
+@safe package final class CycleRequests: @unchecked Sendable {
+  // Sendable: the state is behind the lock; the rest is atomic words.
+
+  private struct State {
+    /// The number of the cycle that began last.
+    var started: UInt32 = 0
+    /// Cycles up to this number are wanted by `collectAndWait`.
+    var wanted: UInt32 = 0
+    var isStopping = false
+    var thread: HeapThread?
+    /// Runs one cycle, sweeping included.
+    var runCycle: (@Sendable (_ forced: Bool) -> Void)?
+  }
+
+  private let state = HeapLock(State(), rank: .control)
+  private let words: UnsafeMutablePointer<HeapWords>
+  private let changes = WaitWord.make()
+  private let finished = WaitWord.make()
+  private let markings = WaitWord.make()
+
+  init(words: UnsafeMutablePointer<HeapWords>) { unsafe self.words = words }
+
+  deinit {
+    changes.destroy()
+    finished.destroy()
+    markings.destroy()
+  }
+
+  // MARK: - Asking
+
+  /// Asks for a cycle, soon.
+  package func request() {
+    // Releasing: pairs with the collector's thread (`next`), which then looks.
+    guard
+      unsafe !words.pointee.cycleIsWanted.exchange(true, ordering: .acquiringAndReleasing)
+    else { return }
+    startThread()
+    wake()
+  }
+
+  /// A full collection. From any thread: if it is attached to heaps, it is in blocking regions
+  /// of all of them meanwhile.
+  func collectAndWait() {
+    startThread()
+    let number = state.withLock { state -> UInt32 in
+      state.wanted = state.started &+ 1
+      return state.wanted
+    }
+    wake()
+    CollectedHeap.blocking { awaitCycle(number) }
+  }
+
+  /// Returns when a cycle has been swept.
+  private func awaitCycle(_ number: UInt32) {
+    while true {
+      let done = finished.value
+      if Self.isReached(number, at: done) { return }
+      finished.wait(while: done)
+    }
+  }
+
+  /// Whether cycle `number` is `latest` or before it. Numbers wrap, so they are compared within
+  /// half of all numbers.
+  package static func isReached(_ number: UInt32, at latest: UInt32) -> Bool {
+    Int32(bitPattern: latest &- number) >= 0
+  }
+
+  /// A value that changes when a cycle begins or ends to mark.
+  var markingCount: UInt32 { markings.value }
+
+  /// Waits until a cycle begins or ends to mark, at most so many nanoseconds.
+  func awaitMarking(since seen: UInt32, atMost nanoseconds: Int) {
+    markings.wait(while: seen, atMost: nanoseconds)
+  }
+
+  // MARK: - The collector's side
+
+  /// A cycle begins or ends to mark.
+  func noteMarking() {
+    markings.add(1)
+    markings.wakeAll()
+  }
+
+  /// What asked for a cycle until now has got it: the trigger has moved.
+  func clearRequest() { unsafe words.pointee.cycleIsWanted.store(false, ordering: .relaxed) }
+
+  // MARK: - The thread
+
+  /// Says how a cycle is run. Once, before the first request.
+  func serve(_ runCycle: @escaping @Sendable (_ forced: Bool) -> Void) {
+    state.withLock { $0.runCycle = runCycle }
+  }
+
+  private func startThread() {
+    state.withLock { state in
+      guard state.thread == nil, !state.isStopping, let runCycle = state.runCycle else { return }
+      // The thread is joined before the heap goes (`stop`).
+      state.thread = HeapThread("heap-collector") { [unowned self] in run(runCycle) }
+      require(state.thread != nil, "the system refused to start the collector's thread")
+    }
+  }
+
+  private func run(_ runCycle: (_ forced: Bool) -> Void) {
+    while let (number, forced) = next() {
+      runCycle(forced)
+      finished.set(number)
+    }
+  }
+
+  /// The next cycle; sleeps until there is one. Nil: the heap ends.
+  private func next() -> (number: UInt32, forced: Bool)? {
+    enum Found { case cycle(UInt32, Bool), stop, nothing }
+    while true {
+      let seen = changes.value
+      // Acquiring: pairs with `request`.
+      let isTriggered = unsafe words.pointee.cycleIsWanted.load(ordering: .acquiring)
+      let found = state.withLock { state -> Found in
+        if state.isStopping { return .stop }
+        let isForced = !Self.isReached(state.wanted, at: state.started)
+        guard isForced || isTriggered else { return .nothing }
+        state.started &+= 1
+        return .cycle(state.started, isForced)
+      }
+      switch found {
+      case .cycle(let number, let isForced): return (number, isForced)
+      case .stop: return nil
+      case .nothing: changes.wait(while: seen)
+      }
+    }
+  }
+
+  private func wake() {
+    changes.add(1)
+    changes.wakeAll()
+  }
+
+  /// Ends the thread, after the cycle that is under way.
+  func stop() {
+    let thread = state.withLock { state -> HeapThread? in
+      state.isStopping = true
+      state.runCycle = nil
+      return state.thread.take()
+    }
+    wake()
+    thread?.join()
+  }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// The layouts of a heap, with what is known of them beyond their records: the name of the type
+// and the names of its fields. Reports and checks ask here. Marking does not: a span's record
+// leads to the layout's.
+//
+// Guarded by: the lock inside. A layout is added once for each type and is never removed.
+
+internal import Heap
+
+/// Every layout that a heap has met.
+package final class LayoutCatalog: Sendable {
+  private struct Entry: Sendable {
+    var name: String
+    var fieldName: @Sendable (_ offset: Int) -> String
+  }
+
+  private let memory: RecordMemory
+  private let entries = HeapLock<[Entry]>([], rank: .layouts)
+
+  init(memory: RecordMemory) { self.memory = memory }
+
+  /// Makes a layout known.
+  ///
+  /// - Parameter fieldName: names the field at an offset, in an object or in an element.
+  func register(
+    _ description: HeapLayout.Description, name: String,
+    fieldName: @escaping @Sendable (_ offset: Int) -> String
+  ) throws(SystemFailure) -> HeapLayout {
+    try entries.withLock { entries throws(SystemFailure) -> HeapLayout in
+      let layout = try HeapLayout.make(description, identifier: entries.count, in: memory)
+      entries.append(Entry(name: name, fieldName: fieldName))
+      return layout
+    }
+  }
+
+  /// The type name of a layout.
+  func name(of layout: HeapLayout) -> String {
+    entries.withLock { $0[layout.identifier].name }
+  }
+
+  /// What lies at an offset of an object: `field left`, `element 3, field left`.
+  func field(of layout: HeapLayout, at offset: Int) -> String {
+    let name = entries.withLock { $0[layout.identifier].fieldName }
+    switch layout.kind {
+    case .object: return "field \(name(offset))"
+    case .array:
+      let (element, inside) = (offset - Int(layout.elementsOffset))
+        .quotientAndRemainder(dividingBy: max(Int(layout.size), 1))
+      let field = name(inside)
+      return field.isEmpty ? "element \(element)" : "element \(element), field \(field)"
+    }
+  }
+}

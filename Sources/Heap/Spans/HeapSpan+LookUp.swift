@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// From any word to the object that it points at, or to none.
+//
+// A word of a stack or of an enum's payload may be anything: a reference, an address inside an
+// object, a number. Looking it up reads the arena index, the page's entry and the span's record,
+// and is safe for any word whatever.
+//
+// Ordering    The entry is read acquiring, because the word may be stale and depend on nothing:
+//             see Note [Publishing a span] in Documentation/MemoryOrdering.md.
+
+internal import Synchronization
+
+extension HeapSpan {
+  /// The allocated slot of the heap `owner` that a word points at or into, if there is one.
+  package static func lookUp(_ word: UInt, owner: UInt) -> (span: HeapSpan, slot: Int)? {
+    guard let tables = ArenaTables.find(word), tables.owner == owner else { return nil }
+    let page = PageIndex(holding: word)
+    let entry = unsafe PageEntry(
+      bits: tables.entry(page.inArena).pointee.load(ordering: .acquiring))
+    guard !entry.isFree else { return nil }
+    let span = entry.span
+    guard let slot = span.slot(holding: word), span.isAllocated(slot) else { return nil }
+    return (span, slot)
+  }
+}
