@@ -37,7 +37,7 @@ public final class ManagedHeap: Sendable {
   /// The settings that the heap was made with.
   public let configuration: HeapConfiguration
   package let core: CollectedHeap
-  let types: TypeTable
+  package let types: TypeTable
   /// CPU time of the process when the heap was made, in nanoseconds.
   let startCPU: UInt64
 

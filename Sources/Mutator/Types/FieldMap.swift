@@ -9,17 +9,13 @@
 //
 //   map ──► Record { type, size, stride, alignment, counts }, then the offsets (UInt32)
 //
-// Records are made once for a type of a process and never freed, so a map is a pointer that
-// anyone may keep, and finding one takes no lock: a direct-mapped table of recent records in
-// front of the dictionary of all. The number of records is the number of types that a program
-// stores while a collector marks, or keeps in arrays.
+// A record is made once for a type of the process and never freed. So a map is a pointer that
+// anyone may keep. Finding one takes no lock (MetatypeTable). There are as many records as
+// there are types that the program keeps in arrays, or stores while a collector marks.
 //
-// `HeapObject`s answer with the layout that they state; all other types by their fields.
+// A `HeapObject` answers with the layout that it states, every other type by its fields.
 //
-// Ordering: a record is complete before it is published with a releasing store in the table
-// (pair: the acquiring load in `find`) or under the lock of the dictionary.
-
-internal import Synchronization
+// Ordering: a record is complete before it is published (MetatypeTable).
 
 /// Offsets of the references in a value of one type.
 @safe @frozen @usableFromInline package struct FieldMap: @unchecked Sendable {
@@ -67,29 +63,18 @@ internal import Synchronization
     unsafe record.pointee.referenceCount == 1 && record.pointee.size == 8
   }
 
-  // MARK: - Fast path
+  // MARK: - Finding
 
-  /// Addresses of records found lately, by hash of the metatype; zero: none yet.
-  private static let recent = InlineArray<256, Atomic<UInt>> { _ in Atomic(0) }
+  private static let maps = MetatypeTable()
 
   /// The map of a type, or the reason why there is none.
   ///
   /// - Throws: `HeapError.unsupportedType` for a type that cannot be kept in the heap.
-  /// - Complexity: a hash and a comparison for a type in use; a dictionary look-up for one that
-  ///   shares its place in the table; O(fields) the first time.
+  /// - Complexity: O(fields) the first time, a look-up without a lock afterwards.
   package static func find(_ type: Any.Type) throws(HeapError) -> FieldMap {
-    let key = ObjectIdentifier(type)
-    // Fibonacci hashing: the upper byte of the product.
-    let hash = (UInt(bitPattern: key) >> 4) &* 0x9E37_79B9_7F4A_7C15
-    let place = Int(bitPattern: hash >> 56)
-    let latest = recent[place].load(ordering: .acquiring)
-    if latest != 0 {
-      let map = FieldMap(address: latest)
-      if unsafe map.record.pointee.type == key { return map }
-    }
-    let map = try findSlow(type)
-    recent[place].store(map.address, ordering: .releasing)
-    return map
+    let key = UInt(bitPattern: ObjectIdentifier(type))
+    if let map = maps.find(key) { return FieldMap(address: map) }
+    return try make(type, key)
   }
 
   /// The map of a type that is known to have one: values of it are in the heap already.
@@ -101,27 +86,17 @@ internal import Synchronization
     }
   }
 
-  // MARK: - Slow path
-
-  private static let all = Mutex<[ObjectIdentifier: FieldMap]>([:])
-
   @inline(never)
-  private static func findSlow(_ type: Any.Type) throws(HeapError) -> FieldMap {
-    let key = ObjectIdentifier(type)
-    if let map = all.withLock({ $0[key] }) { return map }
+  private static func make(_ type: Any.Type, _ key: UInt) throws(HeapError) -> FieldMap {
     let offsets: ReferenceOffsets
     if let object = type as? any HeapObject.Type {
+      // Outside the lock: a layout that is stated by hand is the program's code.
       let layout = try layout(of: object)
       offsets = ReferenceOffsets(precise: layout.references, ambiguous: layout.ambiguous)
     } else {
       offsets = try LayoutDerivation.offsets(in: type)
     }
-    return all.withLock { known in
-      if let map = known[key] { return map }
-      let map = FieldMap(type, offsets)
-      known[key] = map
-      return map
-    }
+    return FieldMap(address: maps.find(key) { FieldMap(type, offsets).address })
   }
 
   private static func layout<Object: HeapObject>(

@@ -3,31 +3,26 @@
 
 // The types a heap has met, and where their objects come from.
 //
-// A type is met once a heap: its layout becomes a record that the collector reads, and a
-// shelf is found for its objects. From then on each thread that allocates it has a cache
-// entry, so this table is asked once a type and thread for objects. Arrays ask for their
-// element's layout at every allocation (the size class follows from it), from a small
-// direct-mapped table in front of the lock.
+// A heap meets a type once. The type's layout becomes a record that the collector reads, and a
+// shelf is found for its objects. From then on each thread that allocates objects of the type
+// has an entry in its cache, so for objects this table is asked once a type and thread.
 //
-// Guarded by: the lock inside. Ordering: `recent` is published releasing and read acquiring;
-// an entry is the address of an immutable record that names its key.
+// Arrays ask for the layout of their elements at every allocation, because the size class
+// follows from it. They find it without a lock (MetatypeTable).
+//
+//     shelves    metatype of an object, or the key of the tiny slots  →  shelf
+//     elements   metatype of an element                               →  layout of its arrays
+//
+// Guarded by: the locks of the two tables, which are never held together.
 
 internal import Collector
-internal import Heap
-internal import Synchronization
+package import Heap
 
 /// The types that one heap knows.
 package final class TypeTable: Sendable {
-  private struct State {
-    var objects: [UInt: SpanShelf] = [:]
-    var elements: [UInt: HeapLayout] = [:]
-    var tinySlots: SpanShelf?
-  }
-
   private let core: CollectedHeap
-  private let state = Mutex(State())
-  /// Element types asked for lately.
-  private let recent = RecentElements()
+  private let shelves = MetatypeTable()
+  private let elements = MetatypeTable()
 
   init(core: CollectedHeap) { self.core = core }
 
@@ -35,21 +30,20 @@ package final class TypeTable: Sendable {
 
   /// Where objects of a type come from.
   func object(_ type: any HeapObject.Type) throws(HeapError) -> SpanShelf {
-    let key = UInt(bitPattern: ObjectIdentifier(type))
-    if let shelf = state.withLock({ $0.objects[key] }) { return shelf }
+    let key = CacheKey.object(type)
+    if let shelf = shelves.find(key) { return SpanShelf(address: shelf) }
+    // Outside the lock: a layout that is stated by hand is the program's code.
     let layout = try Self.checkedLayout(type)
-    return try state.withLock { state throws(HeapError) -> SpanShelf in
-      if let shelf = state.objects[key] { return shelf }
+    let address = try shelves.find(key) { () throws(HeapError) -> UInt in
       let record = try register(
         HeapLayout.Description(
           kind: .object, size: layout.size, alignment: layout.alignment,
           references: layout.references, ambiguous: layout.ambiguous, isTiny: layout.isTiny),
         layout.typeName)
       let sizeClass = SizeClass.of(size: max(layout.size, 1), alignment: layout.alignment) ?? .large
-      let shelf = try shelf(for: record, in: layout.isTiny ? Self.tinyClass : sizeClass)
-      state.objects[key] = shelf
-      return shelf
+      return try shelf(for: record, in: layout.isTiny ? Self.tinyClass : sizeClass).address
     }
+    return SpanShelf(address: address)
   }
 
   private static func checkedLayout<Object: HeapObject>(
@@ -62,38 +56,33 @@ package final class TypeTable: Sendable {
 
   /// Where the slots come from that tiny values share.
   func tinySlots() throws(HeapError) -> SpanShelf {
-    try state.withLock { state throws(HeapError) -> SpanShelf in
-      if let shelf = state.tinySlots { return shelf }
+    let address = try shelves.find(CacheKey.tinySlots) { () throws(HeapError) -> UInt in
       let record = try register(
         HeapLayout.Description(
           kind: .object, size: 16, alignment: 8, references: [], isTiny: true), "tiny values")
-      let shelf = try shelf(for: record, in: Self.tinyClass)
-      state.tinySlots = shelf
-      return shelf
+      return try shelf(for: record, in: Self.tinyClass).address
     }
+    return SpanShelf(address: address)
   }
 
   // MARK: - Arrays
 
   /// The layout of arrays of an element type.
-  func elements(_ type: Any.Type) throws(HeapError) -> HeapLayout {
+  package func elements(_ type: Any.Type) throws(HeapError) -> HeapLayout {
     let key = UInt(bitPattern: ObjectIdentifier(type))
-    if let layout = recent.find(key) { return layout }
+    if let layout = elements.find(key) { return HeapLayout(address: layout) }
     let map = try FieldMap.find(type)
-    let layout = try state.withLock { state throws(HeapError) -> HeapLayout in
-      if let layout = state.elements[key] { return layout }
-      let layout = try register(
+    let layout = try elements.find(key) { () throws(HeapError) -> UInt in
+      try register(
         HeapLayout.Description(
           kind: .array, size: map.stride,
           alignment: HeapArrayFormat.objectAlignment(elements: map.alignment),
           elementsOffset: HeapArrayFormat.elementsOffset(alignment: map.alignment),
           references: unsafe map.references.map { Int($0) },
-          ambiguous: unsafe map.ambiguous.map { Int($0) }), "HeapArray<\(type)>")
-      state.elements[key] = layout
-      return layout
+          ambiguous: unsafe map.ambiguous.map { Int($0) }), "HeapArray<\(type)>"
+      ).address
     }
-    recent.add(key, layout)
-    return layout
+    return HeapLayout(address: layout)
   }
 
   /// Where arrays of a layout come from in a size class.
@@ -121,52 +110,5 @@ package final class TypeTable: Sendable {
     } catch {
       throw .system(operation: error.operation, errno: error.code)
     }
-  }
-}
-
-/// A direct-mapped table of element types: two words an entry, the second published last.
-@safe private final class RecentElements: @unchecked Sendable {
-  // Sendable: atomics.
-  private static let count = 64
-
-  /// An immutable pair.
-  private struct Pair {
-    let key: UInt
-    let layout: HeapLayout
-  }
-
-  private let places: UnsafeMutablePointer<Atomic<UInt>>
-  private let made = Mutex<[UInt]>([])
-
-  init() {
-    unsafe places = .allocate(capacity: Self.count)
-    for i in 0..<Self.count { unsafe (places + i).initialize(to: Atomic(0)) }
-  }
-
-  deinit {
-    for address in made.withLock({ $0 }) {
-      unsafe UnsafeMutablePointer<Pair>(bitPattern: address)?.deallocate()
-    }
-    unsafe places.deallocate()
-  }
-
-  private static func place(_ key: UInt) -> Int {
-    Int(bitPattern: ((key >> 4) &* 0x9E37_79B9_7F4A_7C15) >> 58)
-  }
-
-  func find(_ key: UInt) -> HeapLayout? {
-    // Acquiring: pairs with `add`.
-    let address = unsafe places[Self.place(key)].load(ordering: .acquiring)
-    guard let pair = unsafe UnsafePointer<Pair>(bitPattern: address),
-      unsafe pair.pointee.key == key
-    else { return nil }
-    return unsafe pair.pointee.layout
-  }
-
-  func add(_ key: UInt, _ layout: HeapLayout) {
-    let pair = UnsafeMutablePointer<Pair>.allocate(capacity: 1)
-    unsafe pair.initialize(to: Pair(key: key, layout: layout))
-    made.withLock { $0.append(UInt(bitPattern: pair)) }
-    unsafe places[Self.place(key)].store(UInt(bitPattern: pair), ordering: .releasing)
   }
 }
