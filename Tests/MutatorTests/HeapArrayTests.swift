@@ -136,17 +136,6 @@ private func message(_ result: ExitTest.Result?) -> String {
     }
     #expect(message(elements).contains("can hold a reference"))
   }
-
-  @Test("the size of an array object is exact, and nil when it overflows")
-  func byteSize() {
-    #expect(HeapArrayFormat.byteSize(count: 0, stride: 8, alignment: 8) == 8)
-    #expect(HeapArrayFormat.byteSize(count: 3, stride: 1, alignment: 1) == 11)
-    #expect(HeapArrayFormat.byteSize(count: 2, stride: 32, alignment: 32) == 96)
-    #expect(HeapArrayFormat.byteSize(count: -1, stride: 8, alignment: 8) == nil)
-    #expect(HeapArrayFormat.byteSize(count: .max, stride: 1, alignment: 1) == nil)
-    #expect(HeapArrayFormat.byteSize(count: .max, stride: 8, alignment: 8) == nil)
-    #expect(HeapArrayFormat.byteSize(count: 1 << 47, stride: 1, alignment: 8) == nil)
-  }
 }
 
 @Suite struct HeapStringTests {

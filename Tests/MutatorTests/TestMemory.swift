@@ -27,9 +27,10 @@ enum TestMemory {
 
   static func array<Element>(_ elements: [Element]) -> HeapArray<Element> {
     let alignment = MemoryLayout<Element>.alignment
-    let size = HeapArrayFormat.byteSize(
-      count: elements.count, stride: MemoryLayout<Element>.stride, alignment: alignment)
-    let block = unsafe zeroed(bytes: size!, alignment: max(16, alignment))
+    let size =
+      HeapArrayFormat.elementsOffset(alignment: alignment)
+      + MemoryLayout<Element>.stride * elements.count
+    let block = unsafe zeroed(bytes: size, alignment: max(16, alignment))
     unsafe block.storeBytes(of: elements.count, as: Int.self)
     let first = unsafe block + HeapArrayFormat.elementsOffset(alignment: alignment)
     for (index, element) in elements.enumerated() {

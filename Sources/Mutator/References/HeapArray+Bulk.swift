@@ -18,20 +18,30 @@ internal import Synchronization
 extension HeapArray {
   /// Replaces elements by those of a collection, from the element at `start` on.
   ///
+  /// A collection that has more or fewer elements than its `count` says stops the program.
+  ///
+  /// - Parameters:
+  ///   - source: the new elements, in order.
+  ///   - start: where the first of them goes.
   /// - Precondition: the elements of `source` fit between `start` and the end.
   /// - Complexity: O(`source.count`).
   @inlinable public func update(from source: some Collection<Element>, at start: Int = 0) {
-    checkRange(start, source.count)
+    let promised = source.count
+    checkRange(start, promised)
     let done: Void? = source.withContiguousStorageIfAvailable { buffer in
+      HeapArrayFormat.requireCount(buffer.count, promised)
       guard let first = buffer.baseAddress else { return }
-      unsafe replace(start, count: buffer.count, with: UnsafeRawPointer(first))
+      unsafe replace(start, count: promised, with: UnsafeRawPointer(first))
     }
     if done != nil { return }
-    var index = start
+    var found = 0
     for element in source {
-      self[index] = element
-      index &+= 1
+      // Before the store: what is behind the promised elements is none of the collection's.
+      guard found < promised else { HeapArrayFormat.tooManyElements(promised) }
+      self[start &+ found] = element
+      found &+= 1
     }
+    HeapArrayFormat.requireCount(found, promised)
   }
 
   /// Replaces every element by one value.

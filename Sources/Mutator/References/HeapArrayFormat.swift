@@ -11,26 +11,15 @@
 // elements start behind the count, at the first multiple of their alignment. Strings have the
 // same format, with bytes as elements.
 
+internal import Heap
+
 /// The format of array objects: for `HeapArray`, `HeapString` and whoever allocates them.
 @usableFromInline package enum HeapArrayFormat {
-  /// Bytes before the first element.
+  /// Bytes before the first element, which is the alignment of the array object as well.
   ///
   /// - Parameter alignment: of an element, a power of two.
   @inlinable @inline(__always)
   package static func elementsOffset(alignment: Int) -> Int { max(8, alignment) }
-
-  /// The alignment of an array object whose elements have the given alignment.
-  @inlinable package static func objectAlignment(elements alignment: Int) -> Int {
-    max(8, alignment)
-  }
-
-  /// Bytes of an array object, or nil when that is more than there are addresses for.
-  @inlinable package static func byteSize(count: Int, stride: Int, alignment: Int) -> Int? {
-    guard count >= 0 else { return nil }
-    let (elements, tooMany) = count.multipliedReportingOverflow(by: stride)
-    let (size, tooLarge) = elements.addingReportingOverflow(elementsOffset(alignment: alignment))
-    return tooMany || tooLarge || size > 1 << 47 ? nil : size
-  }
 
   @usableFromInline @inline(never)
   package static func indexOutOfRange(_ index: Int, count: Int) -> Never {
@@ -42,5 +31,24 @@
     fatalError(
       "Range out of range: \(length) elements from index \(start) in an array of \(count) elements"
     )
+  }
+
+  // MARK: - Collections that misstate their count
+
+  /// Stops the program unless a collection has as many elements as its count says. Memory is
+  /// taken and ranges are checked for the count, so nothing may be copied before this is known.
+  @inlinable @inline(__always)
+  package static func requireCount(_ found: Int, _ promised: Int) {
+    guard found == promised else { wrongCount(found, promised) }
+  }
+
+  @usableFromInline @inline(never)
+  package static func wrongCount(_ found: Int, _ promised: Int) -> Never {
+    broken("a collection has \(found) elements, and its count says \(promised)")
+  }
+
+  @usableFromInline @inline(never)
+  package static func tooManyElements(_ promised: Int) -> Never {
+    broken("a collection has more elements than its count says, which is \(promised)")
   }
 }

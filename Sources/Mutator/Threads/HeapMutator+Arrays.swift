@@ -9,7 +9,7 @@
 // is zero until then, which reads as an array of no elements.
 
 internal import Collector
-public import Heap
+internal import Heap
 
 extension HeapMutator {
   // MARK: - Arrays
@@ -81,6 +81,8 @@ extension HeapMutator {
     unsafe HeapString(_raw: try tryAllocateBytes(text.utf8)._raw)
   }
 
+  /// Fills the slot of an array with bytes. The collection is foreign code: it may allocate,
+  /// which does no harm, because arrays of bytes are not scanned; and it may misstate its count.
   @inlinable
   func copy(
     _ bytes: some Collection<UInt8>, _ count: Int, to slot: UnsafeMutableRawPointer
@@ -89,16 +91,17 @@ extension HeapMutator {
     let start = unsafe slot + HeapArrayFormat.elementsOffset(alignment: 1)
     let target = unsafe UnsafeMutableRawBufferPointer(start: start, count: count)
     let copied: Void? = bytes.withContiguousStorageIfAvailable { source in
+      HeapArrayFormat.requireCount(source.count, count)
       unsafe target.copyMemory(from: UnsafeRawBufferPointer(source))
     }
     if copied == nil {
-      var place = 0
+      var found = 0
       for byte in bytes {
-        require(place < count, "a collection has more elements than its count says")
-        unsafe target[place] = byte
-        place += 1
+        guard found < count else { HeapArrayFormat.tooManyElements(count) }
+        unsafe target[found] = byte
+        found += 1
       }
-      require(place == count, "a collection has fewer elements than its count says")
+      HeapArrayFormat.requireCount(found, count)
     }
     return unsafe HeapArray(_raw: slot)
   }

@@ -73,11 +73,10 @@ package final class TypeTable: Sendable {
     if let layout = elements.find(key) { return HeapLayout(address: layout) }
     let map = try FieldMap.find(type)
     let layout = try elements.find(key) { () throws(HeapError) -> UInt in
-      try register(
+      let offset = HeapArrayFormat.elementsOffset(alignment: map.alignment)
+      return try register(
         HeapLayout.Description(
-          kind: .array, size: map.stride,
-          alignment: HeapArrayFormat.objectAlignment(elements: map.alignment),
-          elementsOffset: HeapArrayFormat.elementsOffset(alignment: map.alignment),
+          kind: .array, size: map.stride, alignment: offset, elementsOffset: offset,
           references: unsafe map.references.map { Int($0) },
           ambiguous: unsafe map.ambiguous.map { Int($0) }), "HeapArray<\(type)>"
       ).address
