@@ -24,6 +24,22 @@ struct WaitWordTests {
     #expect(word.add(1) == 0)
   }
 
+  @Test("a stored value is seen, and whoever waits is woken by the one who stored it")
+  func stored() {
+    let word = WaitWord.make()
+    let isAwake = Event()
+    let waiter = TestThread {
+      while word.value == 0 { word.wait(while: 0) }
+      isAwake.happen()
+    }
+    word.store(1)
+    #expect(word.value == 1)
+    word.wakeAll()
+    #expect(isAwake.wait())
+    waiter.join()
+    word.destroy()
+  }
+
   @Test("waiting for a value that is gone already returns at once")
   func alreadyChanged() {
     let word = WaitWord.make()

@@ -1,21 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// The lock of the whole package: a word on which threads wait, and the state that it guards.
+// The lock of the whole package: a word that says who waits, and the state that it guards.
 //
 //   0   free
 //   1   held
 //   2   held, and a thread may be asleep
 //
-// The lock barges. A thread that finds it free takes it, even when another one was woken to
-// take it and has not run yet. The standard library's `Mutex` hands the lock over through the
-// kernel instead (a priority-inheriting futex), so that every hand-over costs a context switch:
-// where threads meet often, that is a convoy. Here a thread that finds the lock held spins for
-// a moment, because a lock of this package is held for a few loads and stores, and sleeps only
-// then. No lock here is held while something is awaited, so nobody starves.
+//   0 → 1   a thread takes the lock at once, or while it spins
+//   0 → 2   a thread takes the lock after it slept
+//   1 → 2   a thread is about to sleep
+//   1 → 0   the holder lets go
+//   2 → 0   the holder lets go and wakes one sleeper
 //
-// The state is memory of the lock's own, on its own cache line.
+// No sleeper is forgotten. A thread that has slept takes the lock as 2, because it does not know
+// whether others sleep; so when it lets go, it wakes the next one. That wake may be for nobody.
 //
+// The lock barges. A thread that finds it free takes it, even if a sleeper was woken and has not
+// run yet. The standard library's `Mutex` is handed over by the kernel instead: whoever lets go
+// names the next holder, and until that thread runs nobody has the use of the lock. Where threads
+// meet often, every hand-over then costs a context switch. The benchmark `lock-convoy` shows both
+// locks side by side.
+//
+// The price is fairness: a woken thread can find the lock taken again, and sleep again. Nearly all
+// locks of the package are held for a few loads and stores, and no thread waits for another while
+// it holds one. So a lock is free most of the time, and such a loss is rare.
+//
+// Layout      The word and the state are one piece of memory in cache lines of their own.
 // Ordering    Taking the lock acquires, letting it go releases. Both are operations on one atomic
 //             word, so ThreadSanitizer sees them.
 // Lock order  `LockRank`: the list of all locks, asserted in debug builds.
@@ -35,11 +46,11 @@ public import Synchronization
   /// A free lock that guards `initial`.
   ///
   /// - Parameter rank: the lock's place in the lock order.
-  package init(_ initial: consuming Value, rank: LockRank) {
-    let alignment = max(64, MemoryLayout<Value>.alignment)
-    let valueOffset = max(8, MemoryLayout<Value>.alignment)
-    let memory = UnsafeMutableRawPointer.allocate(
-      byteCount: valueOffset + max(MemoryLayout<Value>.size, 1), alignment: alignment)
+  package init(_ initial: consuming sending Value, rank: LockRank) {
+    let alignment = max(Self.cacheLine, MemoryLayout<Value>.alignment)
+    let valueOffset = max(MemoryLayout<UInt>.size, MemoryLayout<Value>.alignment)
+    let size = UInt(valueOffset + MemoryLayout<Value>.size).aligned(up: UInt(alignment))
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: Int(size), alignment: alignment)
     let state = unsafe memory.bindMemory(to: Atomic<UInt32>.self, capacity: 1)
     unsafe state.initialize(to: Atomic(0))
     word = unsafe WaitWord(state)
@@ -50,42 +61,48 @@ public import Synchronization
 
   deinit {
     unsafe value.deinitialize(count: 1)
-    // The word is where the allocation begins.
+    // The word is where the memory begins. A thread that lets go may wake a sleeper after the
+    // next holder has destroyed the lock: waking reads no memory.
     unsafe UnsafeMutableRawPointer(word.word).deallocate()
   }
 
+  private static var cacheLine: Int { 64 }
+
   // MARK: - Fast path
 
-  /// Runs `body` with the lock held.
+  /// Runs `body` with the lock held. Without contention: one compare-and-exchange, one exchange.
   @inlinable
   package borrowing func withLock<Result: ~Copyable, Failure: Error>(
-    _ body: (inout Value) throws(Failure) -> Result
-  ) throws(Failure) -> Result {
-    assert(rank.enter())
+    _ body: (inout sending Value) throws(Failure) -> sending Result
+  ) throws(Failure) -> sending Result {
+    assert(rank.enter(), rank.refusal)
     if unsafe !word.word.pointee.compareExchange(
       expected: 0, desired: 1, ordering: .acquiring
     ).exchanged {
-      takeSlow()
+      word.takeLockSlow()
     }
     defer {
-      if unsafe word.word.pointee.exchange(0, ordering: .releasing) == 2 { wakeSlow() }
+      if unsafe word.word.pointee.exchange(0, ordering: .releasing) == 2 { word.wakeOne() }
       assert(rank.leave())
     }
     return unsafe try body(&value.pointee)
   }
+}
 
-  // MARK: - Slow path
+// MARK: - Slow path
 
-  /// Looks at a held lock before a thread sleeps. More wastes time when the holder is not
-  /// running, less puts threads to sleep that would have had the lock in a microsecond.
-  private static var spins: Int { 40 }
+extension WaitWord {
+  /// Looks at a held lock before a thread sleeps. More looks waste time when the holder does not
+  /// run; fewer put threads to sleep that would have had the lock in a microsecond.
+  private static var looks: Int { 40 }
 
+  /// Takes the lock whose word this is. It was held a moment ago.
   @usableFromInline @inline(never)
-  borrowing func takeSlow() {
-    for _ in 0..<Self.spins {
-      // Relaxed: a look that decides nothing.
-      if unsafe word.word.pointee.load(ordering: .relaxed) == 0,
-        unsafe word.word.pointee.compareExchange(
+  package func takeLockSlow() {
+    for _ in 0..<Self.looks {
+      // Relaxed: what is seen decides only whether to try.
+      if unsafe word.pointee.load(ordering: .relaxed) == 0,
+        unsafe word.pointee.compareExchange(
           expected: 0, desired: 1, ordering: .acquiring
         ).exchanged
       {
@@ -93,20 +110,16 @@ public import Synchronization
       }
       heap_pause()
     }
-    // From here on this thread may sleep, so it takes the lock as 2: when it lets go, it wakes
-    // whoever else sleeps.
-    while unsafe word.word.pointee.exchange(2, ordering: .acquiring) != 0 {
-      word.wait(while: 2)
-    }
+    // The exchange takes the lock if it was free, and announces a sleeper if it was not.
+    while unsafe word.pointee.exchange(2, ordering: .acquiring) != 0 { wait(while: 2) }
   }
-
-  @usableFromInline @inline(never)
-  borrowing func wakeSlow() { word.wakeOne() }
 }
+
+// MARK: - Lock order
 
 /// The place of a lock in the lock order: a thread that holds a lock takes only locks of a
 /// higher rank. Outermost first.
-@frozen @usableFromInline package enum LockRank: UInt8, Sendable {
+@frozen @usableFromInline package enum LockRank: UInt8, CaseIterable, Sendable {
   /// Who verifies, in the whole process.
   case verifier
   /// Types that a heap has met; layouts that were derived.
@@ -132,10 +145,11 @@ public import Synchronization
   /// Memory of records, side tables.
   case records
 
+  private var bit: UInt64 { 1 << UInt64(rawValue) }
+
   /// Whether the calling thread may take a lock of this rank now. Notes that it does.
   @usableFromInline package func enter() -> Bool {
     let held = heap_held_ranks()
-    let bit = UInt64(1) << UInt64(rawValue)
     guard held < bit else { return false }
     heap_set_held_ranks(held | bit)
     return true
@@ -143,7 +157,15 @@ public import Synchronization
 
   /// Notes that the calling thread no longer holds a lock of this rank.
   @usableFromInline package func leave() -> Bool {
-    heap_set_held_ranks(heap_held_ranks() & ~(UInt64(1) << UInt64(rawValue)))
-    return true
+    let held = heap_held_ranks()
+    heap_set_held_ranks(held & ~bit)
+    return held & bit != 0
+  }
+
+  /// Why the calling thread may not take a lock of this rank now.
+  @usableFromInline package var refusal: String {
+    let held = Self.allCases.filter { heap_held_ranks() & $0.bit != 0 }.map { "\($0)" }
+    return "the lock order is broken: \(self) is taken while the thread holds "
+      + held.joined(separator: ", ")
   }
 }

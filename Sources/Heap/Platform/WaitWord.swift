@@ -3,9 +3,16 @@
 
 // A word that threads wait on.
 //
-// The kernel compares the word with what the waiter saw before it puts it to sleep, so a
-// change between the look and the wait is never missed: whoever changes the word wakes, and
-// whoever waits looks again. The word is in raw memory because the kernel wants its address.
+// The kernel compares the word with what the waiter has seen before it puts the waiter to sleep.
+// So no change between the look and the sleep is missed. The rule for callers: whoever changes
+// the word wakes, and whoever waits looks again.
+//
+// Waking is a call to the system, even if nobody waits. `set` always makes that call. A caller
+// that knows more separates the two: `store` only changes the word, and `wakeOne` or `wakeAll`
+// follows when there is a waiter.
+//
+// The word is in raw memory because the kernel wants its address. Waking reads no memory: a
+// thread may wake the waiters of a word that a waiter has destroyed meanwhile.
 
 internal import CHeapShims
 public import Synchronization
@@ -22,62 +29,74 @@ public import Synchronization
     return unsafe WaitWord(word)
   }
 
-  package init(_ word: UnsafeMutablePointer<Atomic<UInt32>>) { unsafe self.word = word }
+  /// A word that lies in somebody else's memory.
+  @inlinable package init(_ word: UnsafeMutablePointer<Atomic<UInt32>>) { unsafe self.word = word }
 
   package func destroy() {
     unsafe word.deinitialize(count: 1)
     unsafe word.deallocate()
   }
 
+  // MARK: - The value
+
   /// Acquiring: pairs with whatever released the value.
-  package var value: UInt32 { unsafe word.pointee.load(ordering: .acquiring) }
+  @inlinable package var value: UInt32 { unsafe word.pointee.load(ordering: .acquiring) }
+
+  /// Sets the value and wakes nobody. Releasing: pairs with `value`.
+  @inlinable package func store(_ value: UInt32) {
+    unsafe word.pointee.store(value, ordering: .releasing)
+  }
 
   /// Sets the value and wakes all who wait. Releasing: pairs with `value`.
   package func set(_ value: UInt32) {
-    unsafe word.pointee.store(value, ordering: .releasing)
+    store(value)
     wakeAll()
   }
 
-  /// Adds to the value, wrapping, and returns the new one. Acquiring and releasing.
-  @discardableResult
+  /// Adds to the value, wrapping, and returns the new one. Wakes nobody. Acquiring and releasing.
+  @inlinable @discardableResult
   package func add(_ count: Int32) -> UInt32 {
     unsafe word.pointee.wrappingAdd(
       UInt32(bitPattern: count), ordering: .acquiringAndReleasing
     ).newValue
   }
 
-  /// Sets the value and wakes nobody. Releasing: pairs with `value`.
-  package func store(_ value: UInt32) { unsafe word.pointee.store(value, ordering: .releasing) }
-
-  /// Replaces one value by another; false when the value was a third. Acquiring and releasing.
-  package func exchange(from old: UInt32, to new: UInt32) -> Bool {
+  /// Replaces one value by another; false when the value was a third. Wakes nobody. Acquiring and
+  /// releasing.
+  @inlinable package func exchange(from old: UInt32, to new: UInt32) -> Bool {
     unsafe word.pointee.compareExchange(
       expected: old, desired: new, ordering: .acquiringAndReleasing
     ).exchanged
   }
 
   /// The value, sequentially consistent: for one half of a Dekker pair.
-  package var current: UInt32 { unsafe word.pointee.load(ordering: .sequentiallyConsistent) }
+  @inlinable package var current: UInt32 {
+    unsafe word.pointee.load(ordering: .sequentiallyConsistent)
+  }
 
-  /// Subtracts one and returns the new value, sequentially consistent.
-  package func decrement() -> UInt32 {
+  /// Subtracts one and returns the new value. Wakes nobody. Sequentially consistent: for the other
+  /// half of a Dekker pair.
+  @inlinable package func decrement() -> UInt32 {
     unsafe word.pointee.wrappingSubtract(1, ordering: .sequentiallyConsistent).newValue
   }
+
+  // MARK: - Waiting
 
   /// Sleeps while the value is `seen`, at most so many nanoseconds (nil: for ever). May return
   /// early; the caller looks again.
   package func wait(while seen: UInt32, atMost nanoseconds: Int? = nil) {
-    unsafe heap_wait(
-      UnsafeMutableRawPointer(word).assumingMemoryBound(to: UInt32.self), seen,
-      Int64(nanoseconds ?? -1))
+    unsafe heap_wait(raw, seen, Int64(nanoseconds ?? -1))
   }
 
   /// Wakes one of the threads that wait.
-  package func wakeOne() {
-    unsafe heap_wake(UnsafeMutableRawPointer(word).assumingMemoryBound(to: UInt32.self), 1)
-  }
+  @usableFromInline @inline(never)
+  package func wakeOne() { unsafe heap_wake(raw, 1) }
 
-  package func wakeAll() {
-    unsafe heap_wake(UnsafeMutableRawPointer(word).assumingMemoryBound(to: UInt32.self), .max)
+  /// Wakes all threads that wait.
+  package func wakeAll() { unsafe heap_wake(raw, .max) }
+
+  private var raw: UnsafeMutablePointer<UInt32> {
+    // SAFETY: an atomic integer has the layout of the integer.
+    unsafe UnsafeMutableRawPointer(word).assumingMemoryBound(to: UInt32.self)
   }
 }
