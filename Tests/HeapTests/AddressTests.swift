@@ -21,6 +21,13 @@ struct AddressTests {
     #expect(Geometry.pagesPerChunk * Geometry.pageSize == Geometry.chunkSize)
     #expect(Geometry.chunksPerArena * Geometry.chunkSize == Geometry.arenaSize)
     #expect(Geometry.pagesPerArena == Geometry.pagesPerChunk * Geometry.chunksPerArena)
+    #expect(Geometry.arenaSize == 64 << 20 && Geometry.chunkSize == 4 << 20)
+    for (count, size) in [
+      (Geometry.arenaCount, Geometry.arenaSize), (Geometry.chunkCount, Geometry.chunkSize),
+      (Geometry.pageCount, Geometry.pageSize),
+    ] {
+      #expect(count * size == 1 << Int(Geometry.addressBits))
+    }
     #expect(Geometry.addressBits == UInt(HEAP_ADDRESS_BITS))
     #expect(Geometry.arenaShift == UInt(HEAP_ARENA_SHIFT))
   }
@@ -36,10 +43,68 @@ struct AddressTests {
     #expect(page.address < 1 << Geometry.addressBits)
     #expect(PageIndex(holding: page.address) == page)
     #expect(PageIndex(holding: page.address + 8191) == page)
-    #expect(page.arena == page.address / UInt(Geometry.arenaSize))
-    #expect(page.arena < 1 << (Geometry.addressBits - Geometry.arenaShift))
+    #expect(page.arena.number == page.address / UInt(Geometry.arenaSize))
+    #expect(page.arena == ArenaIndex(holding: page.address))
+    #expect(page.arena.number < UInt(Geometry.arenaCount))
     #expect(page.inArena == Int(number % 8192))
-    #expect(page.arena * 8192 + UInt(page.inArena) == number)
+    #expect(page.arena.pages.start + page.inArena == page)
+    #expect(page.chunk.number == page.address / UInt(Geometry.chunkSize))
+    #expect(page.chunk.number < UInt(Geometry.chunkCount))
+    #expect(page.inChunk == Int(number % 512))
+    #expect(page.chunk.firstPage + page.inChunk == page)
+    #expect(page.chunk.arena == page.arena)
+    #expect(page.arena.chunks.contains(page.chunk))
+    #expect(page.chunk == page.arena.chunks.lowerBound.advanced(by: page.chunk.inArena))
+  }
+
+  @Test("arenas in a row have their pages and chunks in a row")
+  func arenas() {
+    let arenas = ArenaIndex(5)...ArenaIndex(7)
+    #expect(arenas.count == 3)
+    #expect(arenas.pages == PageRange(PageIndex(5 * 8192), count: 3 * 8192))
+    #expect(arenas.chunks == ChunkIndex(5 * 16)...ChunkIndex(8 * 16 - 1))
+    #expect(Array(arenas).flatMap { Array($0.chunks) } == Array(arenas.chunks))
+  }
+
+  @Test(
+    "a row of pages is cut up by chunks, without a page lost or twice",
+    arguments: [(0, 1), (511, 1), (511, 2), (512, 512), (5, 3000), (8190, 5)] as [(UInt, Int)])
+  func cutting(start: UInt, count: Int) {
+    let range = PageRange(PageIndex(start), count: count)
+    var (cut, chunks): ([PageIndex], [ChunkIndex]) = ([], [])
+    range.forEachChunk { chunk, places in
+      chunks.append(chunk)
+      cut += places.map { chunk.firstPage + $0 }
+      #expect(chunk.pages(places).count == places.count)
+      #expect(chunk.pages(places).start == chunk.firstPage + places.lowerBound)
+    }
+    var pages: [PageIndex] = []
+    range.forEach { pages.append($0) }
+    #expect(cut == pages && pages == (0..<count).map { range.start + $0 })
+    #expect(chunks == Array(range.chunks))
+    #expect(range.end == range.start + count && range.byteCount == count * 8192)
+  }
+
+  @Test("a row without pages, or beyond the address space, traps")
+  func absurdRanges() async {
+    var said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      _ = PageRange(PageIndex(5), count: 0)
+    }
+    #expect(said.said("at least one page"))
+    said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      _ = PageRange(PageIndex(5), count: .max)
+    }
+    #expect(said.said("below the end"))
+    said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      _ = PageRange(PageIndex((1 << 35) - 1), count: 2)
+    }
+    #expect(said.said("below the end"))
+    said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      _ = PageRange(PageIndex(.max), count: 1)
+    }
+    #expect(said.said("below the end"))
+    // The last page of all is one like any other.
+    #expect(PageRange(PageIndex((1 << 35) - 1), count: 1).end == .end)
   }
 
   @Test("pages are ordered, counted and stepped over like numbers, backwards too")

@@ -15,8 +15,8 @@ struct ArenaTablesTests {
   /// Addresses of made-up arenas, each given out once.
   private static let next = Atomic<UInt>(0x0800_0000_0000)
 
-  private func someArena() -> UInt {
-    Self.next.add(UInt(Geometry.arenaSize), ordering: .relaxed).oldValue
+  private func someArena() -> ArenaIndex {
+    ArenaIndex(holding: Self.next.add(UInt(Geometry.arenaSize), ordering: .relaxed).oldValue)
   }
 
   @Test("the tables lie one behind the other without overlapping, and fit")
@@ -40,32 +40,33 @@ struct ArenaTablesTests {
     for word in [0, 1, 0xffff_ffff, 1 << 48, (1 << 48) - 1, 1 << 63, UInt.max] as [UInt] {
       #expect(ArenaTables.find(word) == nil)
     }
-    #expect(ArenaTables.find(someArena()) == nil)
+    #expect(ArenaTables.find(someArena().address) == nil)
   }
 
   @Test("a published arena is found from its first to its last byte, and no further")
   func published() throws {
     let arena = someArena()
-    let tables = try ArenaTables.publish(arena: arena, owner: 4711)
-    defer { tables.withdraw(arena: arena) }
-    let end = arena + UInt(Geometry.arenaSize)
-    for address in [arena, arena + 1, arena + 12_345_678, end - 1] {
+    let tables = try ArenaTables.publish(arena, owner: 4711)
+    defer { tables.withdraw(arena) }
+    let start = arena.address
+    let end = start + UInt(Geometry.arenaSize)
+    for address in [start, start + 1, start + 12_345_678, end - 1] {
       #expect(ArenaTables.find(address) == tables)
       #expect(ArenaTables.of(address) == tables)
     }
-    #expect(ArenaTables.find(arena - 1) != tables)
+    #expect(ArenaTables.find(start - 1) != tables)
     #expect(ArenaTables.find(end) != tables)
     #expect(tables.owner == 4711)
     // The same bits above the 48th are another word, not another spelling of the address.
-    #expect(ArenaTables.find(arena | 1 << 48) == nil)
+    #expect(ArenaTables.find(start | 1 << 48) == nil)
   }
 
   @Test("the last arena of the address space is found like any other")
   func lastArena() throws {
-    let arena = (1 << 48) - UInt(Geometry.arenaSize)
-    let tables = try ArenaTables.publish(arena: arena, owner: 1)
+    let arena = ArenaIndex(holding: (1 << 48) - 1)
+    let tables = try ArenaTables.publish(arena, owner: 1)
     #expect(ArenaTables.find((1 << 48) - 1) == tables)
-    tables.withdraw(arena: arena)
+    tables.withdraw(arena)
     #expect(ArenaTables.find((1 << 48) - 1) == nil)
   }
 
@@ -73,7 +74,7 @@ struct ArenaTablesTests {
   func withdrawn() throws {
     for _ in 0..<3 {
       let arena = someArena()
-      let tables = try ArenaTables.publish(arena: arena, owner: 7)
+      let tables = try ArenaTables.publish(arena, owner: 7)
       for page in [0, 1, 4095, 8191] {
         #expect(unsafe tables.entry(page).pointee.load(ordering: .relaxed) == 0)
         unsafe tables.entry(page).pointee.store(.max, ordering: .relaxed)
@@ -85,18 +86,15 @@ struct ArenaTablesTests {
           write(.max, at: bits)
         }
       }
-      for chunk in 0..<Geometry.chunksPerArena {
-        for table in [ArenaTables.Layout.free, ArenaTables.Layout.released] {
-          let words = unsafe tables.chunkBits(table, chunkInArena: chunk)
-          for word in 0..<8 {
-            #expect(unsafe words[word] == 0)
-            unsafe words[word] = .max
-          }
+      for chunk in arena.chunks {
+        for pages in [tables.freePages(of: chunk), tables.releasedPages(of: chunk)] {
+          #expect(pages.count() == 0)
+          pages.insert(0..<512)
         }
       }
       #expect(tables.owner == 7, "no table reaches into the owner's word")
-      tables.withdraw(arena: arena)
-      #expect(ArenaTables.find(arena) == nil)
+      tables.withdraw(arena)
+      #expect(ArenaTables.find(arena.address) == nil)
       // A thread with a stale word may still look: the tables are there, and say nothing.
       #expect(unsafe tables.entry(8191).pointee.load(ordering: .relaxed) == 0)
     }
@@ -105,8 +103,8 @@ struct ArenaTablesTests {
   @Test("a page's bits are its own: those of two pages never share a byte")
   func bitsOfPages() throws {
     let arena = someArena()
-    let tables = try ArenaTables.publish(arena: arena, owner: 1)
-    defer { tables.withdraw(arena: arena) }
+    let tables = try ArenaTables.publish(arena, owner: 1)
+    defer { tables.withdraw(arena) }
     let marks = ArenaTables.Layout.marks
     for page in 0..<(Geometry.pagesPerArena - 1) {
       #expect(tables.slotBits(marks, page + 1) - tables.slotBits(marks, page) == 128)

@@ -21,10 +21,11 @@ struct PageAllocatorTests {
   func allocate(_ scenario: Scenario) throws {
     let arenas = try FakeArenas(scenario.arenas)
     var allocator = try arenas.allocator()
-    for used in scenario.used { #expect(arenas.take(used, &allocator)) }
+    for used in scenario.used { arenas.take(used, in: &allocator) }
     for (step, request) in scenario.requests.enumerated() {
       let page = allocator.allocate(request.count)
-      #expect(page.map { $0 - arenas.first } == request.page, "request \(step) of \(scenario)")
+      #expect(
+        page.map { $0.start - arenas.first } == request.page, "request \(step) of \(scenario)")
       arenas.expectConsistent(allocator)
     }
   }
@@ -41,7 +42,7 @@ struct PageAllocatorTests {
     }
     // Single pages are many: every hundredth is looked at.
     for (step, page) in expected.enumerated() {
-      let found = allocator.allocate(count).map { $0 - arenas.first }
+      let found = allocator.allocate(count).map { $0.start - arenas.first }
       guard found == page else {
         Issue.record("run \(step) begins at \(String(describing: found)), not \(page)")
         return
@@ -58,15 +59,15 @@ struct PageAllocatorTests {
     var allocator = try arenas.allocator()
     // Every tenth page used: 9 in a row are left, and a few at the end.
     for page in stride(from: 9, to: 16384, by: 10) {
-      #expect(arenas.take(page..<page + 1, &allocator))
+      arenas.take(page..<page + 1, in: &allocator)
     }
     #expect(allocator.longestFreeRun == 9)
     #expect(allocator.allocate(10) == nil)
     #expect(allocator.allocate(17) == nil)
     #expect(allocator.allocate(10_000) == nil)
     #expect(allocator.allocate(.max) == nil)
-    #expect(allocator.allocate(9).map { $0 - arenas.first } == 0)
-    #expect(allocator.allocate(9).map { $0 - arenas.first } == 10)
+    #expect(allocator.allocate(9).map { $0.start - arenas.first } == 0)
+    #expect(allocator.allocate(9).map { $0.start - arenas.first } == 10)
     arenas.expectConsistent(allocator)
   }
 
@@ -76,21 +77,20 @@ struct PageAllocatorTests {
     #expect(allocator.freePages == 0)
     #expect(allocator.longestFreeRun == 0)
     #expect(allocator.allocate(1) == nil)
-    #expect(allocator.allocate(at: PageIndex(123), count: 1) == false)
     allocator.checkInvariants { Issue.record("\($0)") }
   }
 
-  @Test("pages are taken by place if all are free, else none is")
-  func allocateAt() throws {
+  @Test("pages taken by place are used, and no others; their neighbours are joined no more")
+  func takeByPlace() throws {
     let arenas = try FakeArenas([0..<1, 2..<3])
     var allocator = try arenas.allocator()
-    #expect(arenas.take(500..<530, &allocator))
-    #expect(!arenas.take(529..<531, &allocator))
-    #expect(!arenas.take(490..<501, &allocator))
-    #expect(!arenas.take(8190..<8193, &allocator), "the last is not the heap's")
-    #expect(!arenas.take(8192..<8193, &allocator))
-    #expect(arenas.take(530..<8192, &allocator))
+    arenas.take(500..<530, in: &allocator)
+    arenas.take(530..<8192, in: &allocator)
     #expect(allocator.freePages == 8192 + 500)
+    #expect(allocator.longestFreeRun == 8192)
+    arenas.expectConsistent(allocator)
+    #expect(allocator.allocate(501)?.start == arenas.first + 2 * 8192)
+    #expect(allocator.allocate(500)?.start == arenas.first)
     arenas.expectConsistent(allocator)
   }
 
@@ -105,14 +105,14 @@ struct PageAllocatorTests {
   func free(range: Range<Int>) throws {
     let arenas = try FakeArenas([0..<2])
     var allocator = try arenas.allocator()
-    #expect(allocator.allocate(16384) == arenas.first)
+    #expect(allocator.allocate(16384)?.start == arenas.first)
     #expect(allocator.allocate(1) == nil)
-    allocator.free(arenas.first + range.lowerBound, range.count)
+    allocator.free(arenas.pages(range))
     #expect(allocator.freePages == range.count)
     #expect(allocator.longestFreeRun == range.count)
     arenas.expectConsistent(allocator)
     #expect(allocator.allocate(range.count + 1) == nil)
-    #expect(allocator.allocate(range.count) == arenas.first + range.lowerBound)
+    #expect(allocator.allocate(range.count)?.start == arenas.first + range.lowerBound)
     #expect(allocator.allocate(1) == nil)
     arenas.expectConsistent(allocator)
   }
@@ -127,11 +127,11 @@ struct PageAllocatorTests {
     let parts = [7000..<7777, 7777..<8192, 8192..<9000]
     #expect(allocator.allocate(16384) != nil)
     for part in order {
-      allocator.free(arenas.first + parts[part].lowerBound, parts[part].count)
+      allocator.free(arenas.pages(parts[part]))
       arenas.expectConsistent(allocator)
     }
     #expect(allocator.longestFreeRun == 2000)
-    #expect(allocator.allocate(2000) == arenas.first + 7000)
+    #expect(allocator.allocate(2000)?.start == arenas.first + 7000)
   }
 
   @Test("a run freed below the last allocation is taken before those above it")
@@ -140,14 +140,14 @@ struct PageAllocatorTests {
     var allocator = try arenas.allocator()
     for _ in 0..<100 { _ = allocator.allocate(10) }
     // 10 pages in a row, freed in two halves, the upper first; 9 further down.
-    allocator.free(arenas.first + 35, 5)
-    allocator.free(arenas.first + 30, 5)
-    allocator.free(arenas.first + 11, 9)
-    #expect(allocator.allocate(10) == arenas.first + 30)
-    #expect(allocator.allocate(10) == arenas.first + 1000)
-    #expect(allocator.allocate(4) == arenas.first + 11)
-    #expect(allocator.allocate(6) == arenas.first + 1010)
-    #expect(allocator.allocate(5) == arenas.first + 15)
+    allocator.free(arenas.pages(35..<40))
+    allocator.free(arenas.pages(30..<35))
+    allocator.free(arenas.pages(11..<20))
+    #expect(allocator.allocate(10)?.start == arenas.first + 30)
+    #expect(allocator.allocate(10)?.start == arenas.first + 1000)
+    #expect(allocator.allocate(4)?.start == arenas.first + 11)
+    #expect(allocator.allocate(6)?.start == arenas.first + 1010)
+    #expect(allocator.allocate(5)?.start == arenas.first + 15)
     arenas.expectConsistent(allocator)
   }
 
@@ -157,11 +157,11 @@ struct PageAllocatorTests {
       let arenas = try FakeArenas([0..<1])
       var allocator = try arenas.allocator()
       // One page short of `count`, then the missing one, across a chunk's border.
-      #expect(arenas.take(0..<510, &allocator))
-      #expect(arenas.take(510 + count - 1..<8192, &allocator))
+      arenas.take(0..<510, in: &allocator)
+      arenas.take(510 + count - 1..<8192, in: &allocator)
       #expect(allocator.allocate(count) == nil)
-      allocator.free(arenas.first + (509 + count), 1)
-      #expect(allocator.allocate(count) == arenas.first + 510)
+      allocator.free(arenas.pages(509 + count..<510 + count))
+      #expect(allocator.allocate(count)?.start == arenas.first + 510)
       arenas.expectConsistent(allocator)
     }
   }
@@ -173,22 +173,22 @@ struct PageAllocatorTests {
     let arenas = try FakeArenas([0..<3])
     var allocator = try PageAllocator()
     for arena in [1, 2, 0] {
-      try allocator.grow(by: arenas.first + arena * 8192, count: 8192)
+      try allocator.grow(by: arenas[arena...arena])
       arenas.expectConsistent(allocator)
     }
     #expect(allocator.longestFreeRun == 3 * 8192)
-    #expect(allocator.allocate(8192 * 2 + 1) == arenas.first)
+    #expect(allocator.allocate(8192 * 2 + 1)?.start == arenas.first)
   }
 
   @Test("an arena below the hint is used at once")
   func growthBelow() throws {
     let arenas = try FakeArenas([0..<2])
     var allocator = try PageAllocator()
-    try allocator.grow(by: arenas.first + 8192, count: 8192)
-    #expect(allocator.allocate(5) == arenas.first + 8192)
+    try allocator.grow(by: arenas[1...1])
+    #expect(allocator.allocate(5)?.start == arenas.first + 8192)
     #expect(allocator.allocate(8192) == nil)
-    try allocator.grow(by: arenas.first, count: 8192)
-    #expect(allocator.allocate(5) == arenas.first)
+    try allocator.grow(by: arenas[0...0])
+    #expect(allocator.allocate(5)?.start == arenas.first)
   }
 
   @Test("addresses between two arenas are never part of a run")
@@ -197,9 +197,9 @@ struct PageAllocatorTests {
     var allocator = try arenas.allocator()
     #expect(allocator.longestFreeRun == 8192)
     #expect(allocator.allocate(8193) == nil)
-    #expect(arenas.take(0..<8190, &allocator))
-    #expect(allocator.allocate(3) == arenas.first + 16384)
-    #expect(allocator.allocate(2) == arenas.first + 8190)
+    arenas.take(0..<8190, in: &allocator)
+    #expect(allocator.allocate(3)?.start == arenas.first + 16384)
+    #expect(allocator.allocate(2)?.start == arenas.first + 8190)
     arenas.expectConsistent(allocator)
   }
 
@@ -213,21 +213,24 @@ struct PageAllocatorTests {
       [0x0008_0000_0000, 0xffff_fc00_0000],
     ]
     let sorted = places[kind]
-    for address in sorted { _ = try ArenaTables.publish(arena: address, owner: 1) }
-    defer { for address in sorted { ArenaTables.of(address).withdraw(arena: address) } }
+    for address in sorted { _ = try ArenaTables.publish(ArenaIndex(holding: address), owner: 1) }
+    defer {
+      for address in sorted { ArenaTables.of(address).withdraw(ArenaIndex(holding: address)) }
+    }
     var allocator = try PageAllocator()
     for address in sorted.reversed() {
-      try allocator.grow(by: PageIndex(holding: address), count: 8192)
+      let arena = ArenaIndex(holding: address)
+      try allocator.grow(by: arena...arena)
       allocator.checkInvariants { Issue.record("\($0)") }
     }
     #expect(allocator.longestFreeRun == (kind == 1 ? 16384 : 8192))
     for address in sorted {
-      #expect(allocator.allocate(8192)?.address == address)
+      #expect(allocator.allocate(8192)?.start.address == address)
     }
     #expect(allocator.allocate(1) == nil)
     for address in sorted.reversed() {
-      allocator.free(PageIndex(holding: address) + 8191, 1)
-      #expect(allocator.allocate(1)?.address == address + 8191 * 8192)
+      allocator.free(PageRange(PageIndex(holding: address) + 8191, count: 1))
+      #expect(allocator.allocate(1)?.start.address == address + 8191 * 8192)
     }
     allocator.checkInvariants { Issue.record("\($0)") }
   }
@@ -238,21 +241,23 @@ struct PageAllocatorTests {
   func badFree() async {
     var said: ExitTest.Result?
     said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-      try FakeArenas.withAllocator { allocator, first in allocator.free(first, 1) }
+      try FakeArenas.withAllocator { allocator, first in
+        allocator.free(PageRange(first, count: 1))
+      }
     }
     expect(said, "free already")
     said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       try FakeArenas.withAllocator { allocator, first in
         _ = allocator.allocate(600)
-        allocator.free(first, 601)
+        allocator.free(PageRange(first, count: 601))
       }
     }
     expect(said, "free already")
     said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       try FakeArenas.withAllocator { allocator, first in
         _ = allocator.allocate(10)
-        allocator.free(first + 3, 2)
-        allocator.free(first, 10)
+        allocator.free(PageRange(first + 3, count: 2))
+        allocator.free(PageRange(first, count: 10))
       }
     }
     expect(said, "free already")
@@ -260,7 +265,7 @@ struct PageAllocatorTests {
       // Behind the heap's only arena.
       try FakeArenas.withAllocator { allocator, first in
         _ = allocator.allocate(8192)
-        allocator.free(first + 8191, 2)
+        allocator.free(PageRange(first + 8191, count: 2))
       }
     }
     expect(said, "not of this heap")
@@ -268,17 +273,19 @@ struct PageAllocatorTests {
       // In another heap's arena.
       try FakeArenas.withAllocator { allocator, first in
         let other = try FakeArenas([0..<1])
-        allocator.free(other.first, 1)
+        allocator.free(PageRange(other.first, count: 1))
       }
     }
     expect(said, "not of this heap")
     said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-      try FakeArenas.withAllocator { allocator, first in allocator.free(PageIndex(0), 1) }
+      try FakeArenas.withAllocator { allocator, first in
+        allocator.free(PageRange(PageIndex(0), count: 1))
+      }
     }
     expect(said, "not of this heap")
   }
 
-  @Test("absurd counts and places trap")
+  @Test("an allocation of no pages, or fewer, traps")
   func absurd() async {
     var said: ExitTest.Result?
     said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
@@ -289,58 +296,24 @@ struct PageAllocatorTests {
       try FakeArenas.withAllocator { allocator, first in _ = allocator.allocate(-1) }
     }
     expect(said, "at least one page")
-    said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-      try FakeArenas.withAllocator { allocator, first in allocator.free(first, 0) }
-    }
-    expect(said, "at least one page")
-    said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-      try FakeArenas.withAllocator { allocator, first in
-        _ = allocator.allocate(8192)
-        allocator.free(first, .max)
-      }
-    }
-    expect(said, "below the end")
-    said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-      try FakeArenas.withAllocator { allocator, first in
-        allocator.free(PageIndex(UInt(PageSummaryTree.pageLimit)), 1)
-      }
-    }
-    expect(said, "below the end")
-    said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-      try FakeArenas.withAllocator { allocator, first in
-        allocator.free(PageIndex(.max), 1)
-      }
-    }
-    expect(said, "below the end")
   }
 
-  @Test("growth by less than an arena, twice, or by an unknown arena traps")
+  @Test("growth by an arena twice, or by an unknown one, traps")
   func badGrowth() async {
     var said: ExitTest.Result?
     said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       try FakeArenas.withAllocator { allocator, first in
-        try allocator.grow(by: first, count: 8192)
+        try allocator.grow(by: first.arena...first.arena)
       }
     }
     expect(said, "once")
     said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       try FakeArenas.withAllocator { allocator, first in
-        try allocator.grow(by: first + 8192, count: 8192)
+        let next = first.arena.advanced(by: 1)
+        try allocator.grow(by: next...next)
       }
     }
     expect(said, "published before")
-    said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-      let arenas = try FakeArenas([0..<1])
-      var allocator = try PageAllocator()
-      try allocator.grow(by: arenas.first, count: 8191)
-    }
-    expect(said, "whole arenas")
-    said = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-      let arenas = try FakeArenas([0..<2])
-      var allocator = try PageAllocator()
-      try allocator.grow(by: arenas.first + 1, count: 8192)
-    }
-    expect(said, "whole arenas")
   }
 
   /// Expects that a process said why it ended. (It does so in release builds too.)
@@ -378,13 +351,13 @@ struct PageAllocatorTests {
     await #expect(processExitsWith: .success) {
       let arenas = try FakeArenas([0..<2, 5000..<5001])
       var allocator = try PageAllocator()
-      try allocator.grow(by: arenas.first, count: 8192)
-      precondition(allocator.allocate(8000) == arenas.first)
+      try allocator.grow(by: arenas[0...0])
+      precondition(allocator.allocate(8000)?.start == arenas.first)
       for (arena, free) in [(1, 8384), (5000, 16576)] {
         for call in 1...8 {
           VirtualMemory.failCall(in: call)
           do throws(SystemFailure) {
-            try allocator.grow(by: arenas.first + arena * 8192, count: 8192)
+            try allocator.grow(by: arenas[arena...arena])
             preconditionFailure("growth did not fail at call \(call)")
           } catch {}
           precondition(allocator.freePages == free - 8192)
@@ -392,7 +365,7 @@ struct PageAllocatorTests {
           allocator.checkInvariants { preconditionFailure($0) }
         }
         VirtualMemory.failCall(in: 0)
-        try allocator.grow(by: arenas.first + arena * 8192, count: 8192)
+        try allocator.grow(by: arenas[arena...arena])
         precondition(allocator.freePages == free)
         allocator.checkInvariants { preconditionFailure($0) }
       }
@@ -492,24 +465,34 @@ final class FakeArenas {
     self.arenas = arenas
     first = PageIndex(holding: 0x6000_0000_0000 + place << 36)
     for arena in arenas.joined() {
-      let address = (first + arena * 8192).address
-      precondition(ArenaTables.find(address) == nil, "too many fixtures at a time")
-      _ = try ArenaTables.publish(arena: address, owner: 1)
+      let arena = self[arena...arena].lowerBound
+      precondition(ArenaTables.find(arena.address) == nil, "too many fixtures at a time")
+      _ = try ArenaTables.publish(arena, owner: 1)
     }
   }
 
   deinit {
     for arena in arenas.joined() {
-      let address = (first + arena * 8192).address
-      ArenaTables.of(address).withdraw(arena: address)
+      let arena = self[arena...arena].lowerBound
+      ArenaTables.of(arena.address).withdraw(arena)
     }
+  }
+
+  /// Arenas by their places.
+  subscript(_ places: ClosedRange<Int>) -> ClosedRange<ArenaIndex> {
+    first.arena.advanced(by: places.lowerBound)...first.arena.advanced(by: places.upperBound)
+  }
+
+  /// Pages by their places, counted from the first arena's first.
+  func pages(_ places: Range<Int>) -> PageRange {
+    PageRange(first + places.lowerBound, count: places.count)
   }
 
   /// An allocator that has all of the arenas.
   func allocator() throws -> PageAllocator {
     var allocator = try PageAllocator()
     for range in arenas {
-      try allocator.grow(by: first + range.lowerBound * 8192, count: range.count * 8192)
+      try allocator.grow(by: self[range.lowerBound...range.upperBound - 1])
     }
     return allocator
   }
@@ -521,12 +504,20 @@ final class FakeArenas {
     try body(&allocator, arenas.first)
   }
 
-  func take(_ pages: Range<Int>, _ allocator: inout PageAllocator) -> Bool {
-    allocator.allocate(at: first + pages.lowerBound, count: pages.count)
+  func take(_ places: Range<Int>, in allocator: inout PageAllocator) {
+    allocator.take(pages(places))
   }
 
   func expectConsistent(_ allocator: borrowing PageAllocator) {
     allocator.checkInvariants { Issue.record("\($0)") }
+  }
+}
+
+extension PageAllocator {
+  /// Adds arenas as the page heap does, in two steps.
+  mutating func grow(by arenas: ClosedRange<ArenaIndex>) throws(SystemFailure) {
+    try summaryMemory.commit(arenas)
+    add(arenas)
   }
 }
 

@@ -23,7 +23,7 @@ struct PageBitmapTests {
         #expect(bitmap.firstRun(of: length, from: start) == start)
         #expect(bitmap.firstRun(of: length, from: start + 1) == nil)
         #expect(bitmap.summary == chunk.summary)
-        #expect(bitmap.freeCount() == length)
+        #expect(bitmap.count() == length)
       }
     }
   }
@@ -45,7 +45,7 @@ struct PageBitmapTests {
     NaiveChunk(free: []).withBitmap { bitmap in
       #expect(bitmap.firstRun(of: 1) == nil)
       #expect(bitmap.summary == PageSummary())
-      #expect(bitmap.isAllUsed(0..<512) && !bitmap.isAllFree(0..<1))
+      #expect(bitmap.containsNone(0..<512) && !bitmap.containsAll(0..<1))
     }
     NaiveChunk(free: [0..<512]).withBitmap { bitmap in
       #expect(bitmap.firstRun(of: 512) == 0)
@@ -54,27 +54,55 @@ struct PageBitmapTests {
       #expect(bitmap.firstRun(of: 513) == nil)
       #expect(bitmap.firstRun(of: 1, from: 512) == nil)
       #expect(bitmap.summary == PageSummary(allFree: 512))
-      #expect(bitmap.isAllFree(0..<512) && !bitmap.isAllUsed(511..<512))
+      #expect(bitmap.containsAll(0..<512) && !bitmap.containsNone(511..<512))
+    }
+  }
+
+  @Test("the stretches of pages that are in one set and not in another are found, one by one")
+  func difference() {
+    var random = RandomNumbers("difference")
+    for _ in 0..<200 {
+      // Long runs and short ones, so that stretches begin and end at the borders of words.
+      func ragged() -> [Bool] {
+        var pages: [Bool] = []
+        while pages.count < 512 {
+          let length = random.oneIn(3) ? 64 : 1 + random.below(9)
+          pages += Array(repeating: random.oneIn(2), count: length)
+        }
+        return Array(pages.prefix(512))
+      }
+      let (one, other) = (NaiveChunk(pages: ragged()), NaiveChunk(pages: ragged()))
+      one.withBitmap { set in
+        other.withBitmap { without in
+          var found: [Range<Int>] = []
+          while let run = set.nextRun(from: found.last?.upperBound ?? 0, without: without) {
+            found.append(run)
+          }
+          let expected = (0..<512).filter { one.pages[$0] && !other.pages[$0] }
+          #expect(found.flatMap { Array($0) } == expected)
+          for (a, b) in zip(found, found.dropFirst()) { #expect(a.upperBound < b.lowerBound) }
+        }
+      }
     }
   }
 
   // MARK: - Changing
 
-  @Test("setting a range changes its pages and no other", arguments: runLengths)
+  @Test("inserting or removing a range changes its pages and no other", arguments: runLengths)
   func ranges(length: Int) {
     for start in starts(for: length) {
       let range = start..<start + length
       NaiveChunk(free: []).withBitmap { bitmap in
-        bitmap.setFree(range)
-        #expect(bitmap.isAllFree(range))
-        #expect(bitmap.freeCount() == length)
-        #expect(bitmap.freeCount(in: range) == length)
+        bitmap.insert(range)
+        #expect(bitmap.containsAll(range))
+        #expect(bitmap.count() == length)
+        #expect(bitmap.count(in: range) == length)
       }
       NaiveChunk(free: [0..<512]).withBitmap { bitmap in
-        bitmap.setUsed(range)
-        #expect(bitmap.isAllUsed(range))
-        #expect(bitmap.freeCount() == 512 - length)
-        #expect(bitmap.freeCount(in: range) == 0)
+        bitmap.remove(range)
+        #expect(bitmap.containsNone(range))
+        #expect(bitmap.count() == 512 - length)
+        #expect(bitmap.count(in: range) == 0)
       }
     }
   }
@@ -90,14 +118,14 @@ struct PageBitmapTests {
         let length = Int.random(in: 1...(step % 8 == 0 ? 200 : 12), using: &random)
         let start = Int.random(in: 0...512 - length, using: &random)
         let range = start..<start + length
-        if bitmap.isAllFree(range) {
-          bitmap.setUsed(range)
+        if bitmap.containsAll(range) {
+          bitmap.remove(range)
           for page in range { pages[page] = false }
           summary = bitmap.summary(summary, afterTaking: range)
         } else {
           // The pages in use among them, run by run.
           for page in range where !pages[page] {
-            bitmap.setFree(page..<page + 1)
+            bitmap.insert(page..<page + 1)
             pages[page] = true
             summary = bitmap.summary(summary, afterFreeing: page..<page + 1)
           }
@@ -105,7 +133,7 @@ struct PageBitmapTests {
         let naive = NaiveChunk(pages: pages)
         #expect(bitmap.summary == naive.summary, "seed \(seed), step \(step)")
         #expect(summary == naive.summary, "seed \(seed), step \(step): followed")
-        #expect(bitmap.freeCount(in: range) == naive.pages[range].count { $0 })
+        #expect(bitmap.count(in: range) == naive.pages[range].count { $0 })
         let count = Int.random(in: 1...(step % 5 == 0 ? 150 : 16), using: &random)
         let from = Int.random(in: 0..<512, using: &random)
         #expect(
@@ -118,7 +146,7 @@ struct PageBitmapTests {
   @Test("a range outside of the chunk, or a run of nothing, is refused")
   func refusals() async {
     await #expect(processExitsWith: .failure) {
-      NaiveChunk(free: []).withBitmap { $0.setFree(500..<513) }
+      NaiveChunk(free: []).withBitmap { $0.insert(500..<513) }
     }
     await #expect(processExitsWith: .failure) {
       NaiveChunk(free: []).withBitmap { _ = $0.firstRun(of: 0) }

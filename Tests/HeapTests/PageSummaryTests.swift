@@ -49,7 +49,9 @@ struct PageSummaryTests {
   @Test("free memory adds up to a free root entry, 2^30 pages, on every level")
   func fullWidth() {
     var pages: UInt32 = 512
-    for level in (0..<PageSummaryTree.leafLevel).reversed() {
+    var level = PageSummaryTree.Level.leaves
+    while level > .root {
+      level = level.above
       let sum = PageSummary(of: pages) { _ in PageSummary(allFree: pages) }
       #expect(sum == PageSummary(allFree: pages * 8))
       // One used page in the middle of the last child.
@@ -62,7 +64,7 @@ struct PageSummaryTests {
       let most = pages * 7 + half
       #expect(ragged == PageSummary(start: most, longest: most, end: half - 1))
       pages *= 8
-      #expect(Int(pages) == 1 << PageSummaryTree.pageShift(level))
+      #expect(Int(pages) == 1 << level.pageShift)
     }
     #expect(pages == 1 << 30)
   }
@@ -71,53 +73,54 @@ struct PageSummaryTests {
   func wholeSpace() {
     var row = PageRow()
     for _ in 0..<32 { row.append(PageSummary(allFree: 1 << 30), of: 1 << 30) }
-    #expect(row.longest == PageSummaryTree.pageLimit)
+    #expect(row.longest == Geometry.pageCount)
     row.append(PageSummary(start: 5, longest: 9, end: 1), of: 1 << 30)
     row.append(PageSummary(start: 1 << 30, longest: 1 << 30, end: 1 << 30), of: 1 << 30)
-    #expect(row.longest == PageSummaryTree.pageLimit + 5)
+    #expect(row.longest == Geometry.pageCount + 5)
   }
 
   @Test("each level's entries cover the space once, and all of them take 366 MiB of addresses")
   func levels() {
-    for level in 0...PageSummaryTree.leafLevel {
-      #expect(
-        PageSummaryTree.entryCount(level) << PageSummaryTree.pageShift(level)
-          == PageSummaryTree.pageLimit)
+    for number in 0...7 {
+      let level = PageSummaryTree.Level(number)
+      #expect(level.entryCount << level.pageShift == Geometry.pageCount)
+      #expect(level.entryCount << level.chunkShift == Geometry.chunkCount)
     }
-    #expect(PageSummaryTree.entryCount(0) == 32)
-    #expect(PageSummaryTree.entryCount(7) << Int(Geometry.chunkShift) == 1 << 48)
-    #expect((365 << 20..<367 << 20).contains(PageSummaryTree.reservedSize))
+    #expect(PageSummaryTree.Level.root.entryCount == 32)
+    #expect(PageSummaryTree.Level.leaves.entryCount << Int(Geometry.chunkShift) == 1 << 48)
+    #expect((365 << 20..<367 << 20).contains(SummaryMemory.reservedSize))
   }
 }
 
 @Suite("The tree of summaries")
 struct PageSummaryTreeTests {
-  private static let arenaCount = 1 << 22
-
   @Test("an empty tree has no run and owns nothing")
   func empty() throws {
     let tree = try PageSummaryTree()
-    #expect(tree.firstRun(of: 1, from: 0) == nil)
+    #expect(tree.firstRun(of: 1, from: PageIndex(0)) == nil)
     #expect(tree.longestRun == 0)
-    #expect(tree.owns(arena: 0) == false)
-    #expect(tree.owns(arena: Self.arenaCount - 1) == false)
+    #expect(tree.owns(arena(0)) == false)
+    #expect(tree.owns(arena(Geometry.arenaCount - 1)) == false)
     expectConsistent(tree)
   }
 
   @Test("the top is as deep as the heap is small")
   func top() {
-    typealias Tree = PageSummaryTree
-    #expect(Tree.top(over: 0...15) == 6)
-    #expect(Tree.top(over: 0...63) == 6)
-    #expect(Tree.top(over: 0...64) == 5)
-    #expect(Tree.top(over: 256...511) == 5, "1 GiB")
-    #expect(Tree.top(over: 0...(1 << 12) - 1) == 4, "16 GiB")
-    #expect(Tree.top(over: 0...(1 << 26) - 1) == 0)
+    func top(_ chunks: ClosedRange<UInt>) -> Int {
+      PageSummaryTree.top(over: ChunkIndex(chunks.lowerBound)...ChunkIndex(chunks.upperBound))
+        .number
+    }
+    #expect(top(0...15) == 6)
+    #expect(top(0...63) == 6)
+    #expect(top(0...64) == 5)
+    #expect(top(256...511) == 5, "1 GiB")
+    #expect(top(0...(1 << 12) - 1) == 4, "16 GiB")
+    #expect(top(0...(1 << 26) - 1) == 0)
     // A small heap on the border of two root entries needs no root.
-    #expect(Tree.top(over: (1 << 21) - 16...(1 << 21) + 15) == 6)
-    #expect(Tree.top(over: 0...(1 << 21) - 1) == 1)
-    #expect(Tree.top(over: 0...1 << 21) == 0)
-    #expect(Tree.top(over: 0...1 << 24) == 0)
+    #expect(top((1 << 21) - 16...(1 << 21) + 15) == 6)
+    #expect(top(0...(1 << 21) - 1) == 1)
+    #expect(top(0...1 << 21) == 0)
+    #expect(top(0...1 << 24) == 0)
   }
 
   @Test(
@@ -125,24 +128,25 @@ struct PageSummaryTreeTests {
     arguments: 0...6)
   func borders(level: Int) throws {
     // The two arenas on both sides of the border between two entries of the level.
-    let border = 3 << (PageSummaryTree.pageShift(level) - 13)  // an arena number
-    let arena = level == 6 ? 3 : border
+    let level = PageSummaryTree.Level(level)
+    let border = 3 << (level.pageShift - 13)  // an arena's number
+    let number = level.number == 6 ? 3 : border
     var tree = try PageSummaryTree()
-    try tree.add(arenas: arena - 1...arena)
-    setAll(&tree, arenas: arena - 1...arena, to: PageSummary())
-    let chunk = arena << 4
+    try add(number - 1...number, to: &tree)
+    setAll(&tree, arenas: number - 1...number, to: PageSummary())
+    let chunk = number << 4
     // 3 pages before the border, 4 behind it, and 6 in a chunk of their own behind those.
     set(&tree, chunk - 1, PageSummary(start: 1, longest: 5, end: 3))
     set(&tree, chunk, PageSummary(start: 4, longest: 4, end: 0))
     set(&tree, chunk + 9, PageSummary(start: 0, longest: 6, end: 2))
     let page = chunk << 9
-    #expect(tree.firstRun(of: 1, from: 0) == .page((chunk - 1) << 9))
-    #expect(tree.firstRun(of: 2, from: 0) == .chunk(chunk - 1))
-    #expect(tree.firstRun(of: 5, from: 0) == .chunk(chunk - 1))
-    #expect(tree.firstRun(of: 6, from: 0) == .page(page - 3))
-    #expect(tree.firstRun(of: 7, from: 0) == .page(page - 3))
-    #expect(tree.firstRun(of: 8, from: 0) == nil)
-    #expect(tree.firstRun(of: 6, from: page + 8) == .chunk(chunk + 9))
+    #expect(tree.firstRun(of: 1, from: PageIndex(0)) == .page(PageIndex((chunk - 1) << 9)))
+    #expect(tree.firstRun(of: 2, from: PageIndex(0)) == .chunk(ChunkIndex(chunk - 1)))
+    #expect(tree.firstRun(of: 5, from: PageIndex(0)) == .chunk(ChunkIndex(chunk - 1)))
+    #expect(tree.firstRun(of: 6, from: PageIndex(0)) == .page(PageIndex(page - 3)))
+    #expect(tree.firstRun(of: 7, from: PageIndex(0)) == .page(PageIndex(page - 3)))
+    #expect(tree.firstRun(of: 8, from: PageIndex(0)) == nil)
+    #expect(tree.firstRun(of: 6, from: PageIndex(page + 8)) == .chunk(ChunkIndex(chunk + 9)))
     #expect(tree.longestRun == 7)
     expectConsistent(tree)
   }
@@ -150,53 +154,55 @@ struct PageSummaryTreeTests {
   @Test("the first and the last chunk of 256 TiB are found, and the space between them")
   func wholeSpace() throws {
     var tree = try PageSummaryTree()
-    try tree.add(arenas: 0...Self.arenaCount - 1)
-    #expect(tree.top == 0)
+    try add(0...Geometry.arenaCount - 1, to: &tree)
+    #expect(tree.top == .root)
     let last = (1 << 26) - 1
-    #expect(tree.firstRun(of: 1, from: 0) == nil)
+    #expect(tree.firstRun(of: 1, from: PageIndex(0)) == nil)
     set(&tree, last, PageSummary(allFree: 512))
-    #expect(tree.firstRun(of: 512, from: 0) == .page(last << 9))
-    #expect(tree.firstRun(of: 513, from: 0) == nil)
+    #expect(tree.firstRun(of: 512, from: PageIndex(0)) == .page(PageIndex(last << 9)))
+    #expect(tree.firstRun(of: 513, from: PageIndex(0)) == nil)
     #expect(tree.longestRun == 512)
     set(&tree, last - 1, PageSummary(start: 0, longest: 300, end: 300))
-    #expect(tree.firstRun(of: 513, from: 0) == .page(last << 9 - 300))
+    #expect(tree.firstRun(of: 513, from: PageIndex(0)) == .page(PageIndex(last << 9 - 300)))
     #expect(tree.longestRun == 812)
     set(&tree, 0, PageSummary(start: 7, longest: 20, end: 0))
-    #expect(tree.firstRun(of: 7, from: 0) == .page(0))
-    #expect(tree.firstRun(of: 20, from: 0) == .chunk(0))
-    #expect(tree.firstRun(of: 21, from: 0) == .chunk(last - 1))
-    #expect(tree.firstRun(of: 301, from: 0) == .page(last << 9 - 300))
+    #expect(tree.firstRun(of: 7, from: PageIndex(0)) == .page(PageIndex(0)))
+    #expect(tree.firstRun(of: 20, from: PageIndex(0)) == .chunk(ChunkIndex(0)))
+    #expect(tree.firstRun(of: 21, from: PageIndex(0)) == .chunk(ChunkIndex(last - 1)))
+    #expect(tree.firstRun(of: 301, from: PageIndex(0)) == .page(PageIndex(last << 9 - 300)))
     // Full chunks over the border of root entries 15 and 16: 64 chunks, 32768 pages.
     setAll(&tree, arenas: (1 << 21) - 2...(1 << 21) + 1, to: PageSummary(allFree: 512))
     #expect(tree.longestRun == 32768)
-    #expect(tree.firstRun(of: 32768, from: 0) == .page(((1 << 25) - 32) << 9))
-    #expect(tree.firstRun(of: 32769, from: 0) == nil)
+    #expect(tree.firstRun(of: 32768, from: PageIndex(0)) == .page(PageIndex(((1 << 25) - 32) << 9)))
+    #expect(tree.firstRun(of: 32769, from: PageIndex(0)) == nil)
   }
 
   @Test("arenas far apart share a tree, and nothing between them is read")
   func farApart() throws {
     var tree = try PageSummaryTree()
     // The order makes the top climb, in steps, over entries that were not there before.
-    let arenas = [2_000_000, 2_000_001, 2_000_040, 1_999_000, 2_100_000, 5, Self.arenaCount - 1]
+    let arenas = [
+      2_000_000, 2_000_001, 2_000_040, 1_999_000, 2_100_000, 5, Geometry.arenaCount - 1,
+    ]
     for arena in arenas {
-      try tree.add(arenas: arena...arena)
+      try add(arena...arena, to: &tree)
       setAll(&tree, arenas: arena...arena, to: PageSummary(allFree: 512))
       expectConsistent(tree)
     }
-    #expect(tree.top == 0)
+    #expect(tree.top == .root)
     #expect(tree.longestRun == 16384, "two arenas are neighbours")
-    #expect(tree.firstRun(of: 8192, from: 0) == .page(5 << 13))
-    #expect(tree.firstRun(of: 8193, from: 0) == .page(2_000_000 << 13))
+    #expect(tree.firstRun(of: 8192, from: PageIndex(0)) == .page(PageIndex(5 << 13)))
+    #expect(tree.firstRun(of: 8193, from: PageIndex(0)) == .page(PageIndex(2_000_000 << 13)))
     for arena in [5, 1_999_000, 2_000_000, 2_000_001] {
       setAll(&tree, arenas: arena...arena, to: PageSummary())
     }
     for start in [0, 6 << 13, 2_000_002 << 13, 2_000_040 << 13] {
-      #expect(tree.firstRun(of: 8192, from: start) == .page(2_000_040 << 13))
+      #expect(tree.firstRun(of: 8192, from: PageIndex(start)) == .page(PageIndex(2_000_040 << 13)))
     }
     #expect(tree.longestRun == 8192)
     expectConsistent(tree)
-    for arena in arenas { #expect(tree.owns(arena: arena) == true) }
-    for arena in [4, 6, 1_999_999, 2_000_002] { #expect(tree.owns(arena: arena) == false) }
+    for number in arenas { #expect(tree.owns(arena(number)) == true) }
+    for number in [4, 6, 1_999_999, 2_000_002] { #expect(tree.owns(arena(number)) == false) }
   }
 
   @Test("an arena's siblings can be read wherever the system's pages cut its entries apart")
@@ -206,11 +212,11 @@ struct PageSummaryTreeTests {
     for group in 0..<128 {
       for arena in [1_000_000 + 4 * group, 1_000_003 + 4 * group] {
         var tree = try PageSummaryTree()
-        try tree.add(arenas: arena...arena)
+        try add(arena...arena, to: &tree)
         setAll(&tree, arenas: arena...arena, to: PageSummary(allFree: 512))
-        #expect(tree.firstRun(of: 8192, from: 0) == .page(arena << 13))
-        _ = tree.merged(5, arena >> 2)
-        _ = tree.merged(0, arena >> 17)
+        #expect(tree.firstRun(of: 8192, from: PageIndex(0)) == .page(PageIndex(arena << 13)))
+        _ = tree.merged(.init(5), arena >> 2)
+        _ = tree.merged(.root, arena >> 17)
       }
     }
   }
@@ -218,21 +224,30 @@ struct PageSummaryTreeTests {
   @Test("a change that a parent does not show ends there, and no change is none")
   func hiddenChange() throws {
     var tree = try PageSummaryTree()
-    try tree.add(arenas: 0...63)  // 4 GiB: levels 4 to 7
+    try add(0...63, to: &tree)  // 4 GiB: levels 4 to 7
     setAll(&tree, arenas: 0...63, to: PageSummary(start: 0, longest: 40, end: 0))
-    let parent = tree[6, 0]
-    let isNew = tree.setLeaf(3, PageSummary(start: 0, longest: 39, end: 0))
+    let parent = tree[.init(6), 0]
+    let isNew = tree.setLeaf(ChunkIndex(3), PageSummary(start: 0, longest: 39, end: 0))
     #expect(isNew)
-    tree.refresh(above: 3...3)
-    #expect(tree[6, 0] == parent && parent.longest == 40)
+    tree.refresh(above: ChunkIndex(3)...ChunkIndex(3))
+    #expect(tree[.init(6), 0] == parent && parent.longest == 40)
     expectConsistent(tree)
-    let isNewAgain = tree.setLeaf(3, PageSummary(start: 0, longest: 39, end: 0))
+    let isNewAgain = tree.setLeaf(ChunkIndex(3), PageSummary(start: 0, longest: 39, end: 0))
     #expect(!isNewAgain)
   }
 
   // MARK: - Helpers
 
+  private func arena(_ number: Int) -> ArenaIndex { ArenaIndex(UInt(number)) }
+
+  private func add(_ arenas: ClosedRange<Int>, to tree: inout PageSummaryTree) throws {
+    let arenas = arena(arenas.lowerBound)...arena(arenas.upperBound)
+    try tree.memory.commit(arenas)
+    tree.add(arenas)
+  }
+
   private func set(_ tree: inout PageSummaryTree, _ chunk: Int, _ summary: PageSummary) {
+    let chunk = ChunkIndex(UInt(chunk))
     _ = tree.setLeaf(chunk, summary)
     tree.refresh(above: chunk...chunk)
   }
@@ -240,7 +255,7 @@ struct PageSummaryTreeTests {
   private func setAll(
     _ tree: inout PageSummaryTree, arenas: ClosedRange<Int>, to summary: PageSummary
   ) {
-    let chunks = arenas.lowerBound << 4...arenas.upperBound << 4 | 15
+    let chunks = (arena(arenas.lowerBound)...arena(arenas.upperBound)).chunks
     for chunk in chunks { _ = tree.setLeaf(chunk, summary) }
     tree.refresh(above: chunks)
   }
@@ -248,6 +263,15 @@ struct PageSummaryTreeTests {
   private func expectConsistent(_ tree: borrowing PageSummaryTree) {
     tree.checkInvariants { Issue.record("\($0)") }
   }
+}
+
+/// Places that tests compute as `Int`.
+extension PageIndex {
+  fileprivate init(_ number: Int) { self.init(UInt(number)) }
+}
+
+extension ChunkIndex {
+  fileprivate init(_ number: Int) { self.init(UInt(number)) }
 }
 
 /// What counting says.

@@ -3,29 +3,31 @@
 
 // An arena's side tables, and the index that finds them.
 //
-// Everything that is known about the memory of an arena lies beside it, never in it: the
-// object pages hold objects and nothing else, so a span of 16-byte slots has exactly 512
-// of them, and marking touches no object that it does not scan.
+// Everything that is known about the memory of an arena lies beside it, never in it. The pages
+// hold objects and nothing else: a page of 16-byte slots has exactly 512 of them, and marking
+// touches no object that it does not scan.
 //
 //   entries     8 B a page     page → span, packed (PageEntry)
 //   marks       128 B a page   gcmarkBits   one bit a slot; a span's bits start at those of
 //   scanned     128 B a page                its first page, so their address is arithmetic
 //   allocated   128 B a page   allocBits
 //   free        1 bit a page   the page allocator's bitmap, by chunk
-//   released    1 bit a page   1: reads as zero and has no memory behind it
+//   released    1 bit a page   the page reads as zero and has no memory behind it
+//   owner       a word         which heap the arena belongs to
 //
-// 128 bytes a page are enough for the smallest slot, 8 bytes. Per 64 MiB arena that is
-// 3.07 MiB of addresses, 4.8 % of the heap at the most; what is never touched is never
+// 128 bytes a page are enough for the smallest slot, 8 bytes. For an arena of 64 MiB that makes
+// 3.13 MiB of addresses, 4.9 % of the heap at the most. What is never touched is never
 // backed, and spans of 32-byte slots touch a quarter of it.
 //
-// The index of all arenas is one flat table in the C shims (4 M entries for the 48-bit
-// space, lazily backed), so any word whatever can be looked up: two dependent loads from
-// address to span. Arenas of different heaps share the index; `owner` tells them apart.
+// The index of all arenas is one flat table in the C shims: 4 M entries for the 48-bit space,
+// backed where they are touched. So any word whatever can be looked up, with two dependent loads
+// from address to span. Arenas of different heaps share the index; `owner` tells them apart.
 //
-// Tables are never unmapped: a thread may be looking up a stale word of its stack while the
-// heap that had that arena ends. They go to a pool, emptied, and serve the next arena.
+// Tables are never unmapped, because a thread may be looking up a stale word of its stack while
+// the heap that had the arena ends. They go to a pool, emptied, and serve the next arena.
 //
 // Ordering    See Note [Publishing a span] in Documentation/MemoryOrdering.md.
+// Guarded by  the pool: its lock. Each table names its own protection.
 
 public import CHeapShims
 public import Synchronization
@@ -39,16 +41,22 @@ public import Synchronization
 
   /// Where the tables lie from `base` on, in bytes.
   @usableFromInline package enum Layout {
+    /// Bytes of slot bitmap for a page: a bit for each word.
+    @inlinable package static var bitsStride: UInt { UInt(Geometry.pageSize) / 8 / 8 }
+    @inlinable static var slotTableSize: UInt { UInt(Geometry.pagesPerArena) * bitsStride }
+    /// Bytes of page bitmap for a chunk, and for an arena.
+    @inlinable static var chunkTableSize: UInt { UInt(Geometry.pagesPerChunk) / 8 }
+    @inlinable static var pageTableSize: UInt { UInt(Geometry.pagesPerArena) / 8 }
+
     @inlinable package static var entries: UInt { 0 }
-    @inlinable package static var marks: UInt { 64 << 10 }
-    @inlinable package static var scanned: UInt { marks + (1 << 20) }
-    @inlinable package static var allocated: UInt { scanned + (1 << 20) }
-    @inlinable package static var free: UInt { allocated + (1 << 20) }
-    @inlinable package static var released: UInt { free + 1024 }
-    @inlinable package static var owner: UInt { released + 1024 }
-    @inlinable package static var size: Int { (64 << 10) + (3 << 20) + 4096 }
-    /// Bytes of slot bitmap for a page.
-    @inlinable package static var bitsStride: UInt { 128 }
+    @inlinable package static var marks: UInt { entries + UInt(Geometry.pagesPerArena) * 8 }
+    @inlinable package static var scanned: UInt { marks + slotTableSize }
+    @inlinable package static var allocated: UInt { scanned + slotTableSize }
+    @inlinable package static var free: UInt { allocated + slotTableSize }
+    @inlinable package static var released: UInt { free + pageTableSize }
+    @inlinable package static var owner: UInt { released + pageTableSize }
+    /// Bytes of all tables: whole pages of 64 KiB, the largest of any system.
+    @inlinable package static var size: Int { Int((owner + 8).aligned(up: 64 << 10)) }
   }
 
   // MARK: - Looking up
@@ -61,7 +69,8 @@ public import Synchronization
     return base == 0 ? nil : ArenaTables(base: UInt(base))
   }
 
-  /// The tables of the arena that holds `address`, known to be in an arena.
+  /// The tables of the arena that holds `address`.
+  /// - Precondition: the address is in an arena.
   @inlinable @inline(__always)
   package static func of(_ address: UInt) -> ArenaTables {
     ArenaTables(base: UInt(heap_arena_tables(address >> Geometry.arenaShift)))
@@ -94,13 +103,18 @@ public import Synchronization
     base &+ table &+ UInt(bitPattern: pageInArena) &* Layout.bitsStride
   }
 
-  /// The eight words of a page bitmap (`free` or `released`) that belong to a chunk.
-  /// Guarded by: the page heap's lock.
-  @inlinable package func chunkBits(
-    _ table: UInt, chunkInArena: Int
-  ) -> UnsafeMutablePointer<UInt64> {
-    unsafe pointer(table &+ UInt(bitPattern: chunkInArena) &* 64)
-      .assumingMemoryBound(to: UInt64.self)
+  /// The free pages of one of the arena's chunks. Guarded by: the page heap's lock.
+  package func freePages(of chunk: ChunkIndex) -> PageBitmap { pageBits(Layout.free, chunk) }
+
+  /// The pages of one of the arena's chunks that read as zero and have no memory behind them: they
+  /// were never used, or were given back. Guarded by: the page heap's lock.
+  package func releasedPages(of chunk: ChunkIndex) -> PageBitmap {
+    pageBits(Layout.released, chunk)
+  }
+
+  private func pageBits(_ table: UInt, _ chunk: ChunkIndex) -> PageBitmap {
+    let place = table &+ UInt(bitPattern: chunk.inArena) &* Layout.chunkTableSize
+    return unsafe PageBitmap(pointer(place).assumingMemoryBound(to: UInt64.self))
   }
 
   @inlinable @inline(__always)
@@ -114,33 +128,34 @@ public import Synchronization
   /// Tables that no arena uses, all zero.
   private static let pool = HeapLock<[ArenaTables]>([], rank: .records)
 
-  /// Gives the arena at `address` tables of its own and publishes them.
+  /// Gives an arena tables of its own and publishes them.
   package static func publish(
-    arena address: UInt, owner: UInt
+    _ arena: ArenaIndex, owner: UInt
   ) throws(SystemFailure) -> ArenaTables {
+    let pooled = pool.withLock { $0.popLast() }
     let tables: ArenaTables
-    if let pooled = pool.withLock({ $0.popLast() }) {
-      tables = pooled
-    } else {
-      let base = try VirtualMemory.reserve(
-        size: Layout.size, alignment: VirtualMemory.systemPageSize)
-      do throws(SystemFailure) {
-        try VirtualMemory.commit(base, size: Layout.size)
-      } catch {
-        VirtualMemory.release(base, size: Layout.size)
-        throw error
-      }
-      tables = ArenaTables(base: base)
-    }
+    if let pooled { tables = pooled } else { tables = try make() }
     tables.owner = owner
-    heap_arena_publish(address >> Geometry.arenaShift, tables.base)
+    heap_arena_publish(arena.number, tables.base)
     return tables
   }
 
-  /// Takes the arena at `address` out of the index; its tables go to the pool.
-  package func withdraw(arena address: UInt) {
-    heap_arena_publish(address >> Geometry.arenaShift, 0)
-    // A table that cannot be emptied is left out of use: correctness before 3 MiB.
+  private static func make() throws(SystemFailure) -> ArenaTables {
+    let base = try VirtualMemory.reserve(
+      size: Layout.size, alignment: VirtualMemory.systemPageSize)
+    do throws(SystemFailure) {
+      try VirtualMemory.commit(base, size: Layout.size)
+    } catch {
+      VirtualMemory.release(base, size: Layout.size)
+      throw error
+    }
+    return ArenaTables(base: base)
+  }
+
+  /// Takes an arena out of the index; its tables go to the pool.
+  package func withdraw(_ arena: ArenaIndex) {
+    heap_arena_publish(arena.number, 0)
+    // Tables that cannot be emptied are not used again: 3 MiB are lost, nothing else.
     guard (try? VirtualMemory.discard(base, size: Layout.size)) != nil else { return }
     Self.pool.withLock { $0.append(self) }
   }

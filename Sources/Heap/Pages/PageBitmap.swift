@@ -1,27 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// A chunk's bitmap: which of 512 pages are free.
+// A chunk's bitmap: a set of its 512 pages.
 //
-// Eight words; bit i of word w is page 64 w + i, and 1 means free. It is the truth of the
-// page allocator: everything above it (PageSummary) is derived and can be computed again.
+// Eight words; bit i of word w is page 64 w + i. Each chunk has two such sets: the free pages, and
+// the pages that were released (they read as zero and have no memory behind them). The set of
+// free pages is the truth of the page allocator. Everything above it (PageSummary) is derived
+// and can be computed again.
 //
 // No loop goes over bits. A run inside a word is found by shifting the word against itself:
-// `x & x >> 1` keeps the bits that begin two free pages in a row, the same again with a shift
-// by 2 those that begin four, so n in a row take log n steps; the first of them is a count of
-// trailing zeros. Runs across words are sums of leading and trailing ones.
+// `x & x >> 1` keeps the bits that begin two ones in a row, and the same again with a shift by 2
+// keeps those that begin four. So n in a row take log n steps, and the first of them is a count
+// of trailing zeros. Runs across words are sums of leading and trailing ones.
 //
-// Owner       the arena's side tables (ArenaTables.Layout.free); this is a handle.
+// Owner       the arena's side tables (ArenaTables); a `PageBitmap` is a handle.
 // Guarded by  the page heap's lock.
 //
 // Overview: Documentation/AllocatorTiers.md
 
-/// The free pages of one chunk: a handle to eight words, 1 a free page.
+/// A set of a chunk's pages, by their places in it: a handle to eight words.
 @safe package struct PageBitmap {
   private let words: UnsafeMutablePointer<UInt64>
 
-  package static var wordCount: Int { 8 }
-  package static var pageCount: Int { 512 }
+  package static var pageCount: Int { Geometry.pagesPerChunk }
+  package static var wordCount: Int { pageCount / UInt64.bitWidth }
 
   /// - Parameter words: eight words that outlive the handle.
   package init(_ words: UnsafeMutablePointer<UInt64>) { unsafe self.words = words }
@@ -40,30 +42,30 @@
 
   // MARK: - Ranges
 
-  package func setFree(_ pages: Range<Int>) {
+  package func insert(_ pages: Range<Int>) {
     forEachWord(of: pages) { word, mask in
       self[word] |= mask
       return true
     }
   }
 
-  package func setUsed(_ pages: Range<Int>) {
+  package func remove(_ pages: Range<Int>) {
     forEachWord(of: pages) { word, mask in
       self[word] &= ~mask
       return true
     }
   }
 
-  package func isAllFree(_ pages: Range<Int>) -> Bool {
+  package func containsAll(_ pages: Range<Int>) -> Bool {
     forEachWord(of: pages) { word, mask in self[word] & mask == mask }
   }
 
-  package func isAllUsed(_ pages: Range<Int>) -> Bool {
+  package func containsNone(_ pages: Range<Int>) -> Bool {
     forEachWord(of: pages) { word, mask in self[word] & mask == 0 }
   }
 
-  /// How many pages of a range are free.
-  package func freeCount(in pages: Range<Int> = 0..<512) -> Int {
+  /// How many pages of a range are in the set.
+  package func count(in pages: Range<Int> = 0..<Self.pageCount) -> Int {
     var count = 0
     forEachWord(of: pages) { word, mask in
       count += (self[word] & mask).nonzeroBitCount
@@ -90,7 +92,7 @@
 
   // MARK: - Finding
 
-  /// The first page at or after `start` from which `count` pages of the chunk are free.
+  /// The first page at or after `start` that begins `count` pages of the set in a row.
   ///
   /// - Complexity: at most eight words, log `count` steps for each.
   package func firstRun(of count: Int, from start: Int = 0) -> Int? {
@@ -119,7 +121,7 @@
   /// A longer run takes in at least one end of a word, so only the ends are looked at.
   private func firstLongRun(of count: Int, from start: Int) -> Int? {
     var mask = UInt64.max &<< UInt64(truncatingIfNeeded: start & 63)
-    var run = 0  // free pages up to the end of the word before
+    var run = 0  // pages of the set up to the end of the word before
     for index in (start >> 6)..<Self.wordCount {
       let word = self[index] & mask
       mask = .max
@@ -146,9 +148,34 @@
     return low
   }
 
+  /// The next stretch of pages, at or after `start`, that are in this set and not in another.
+  package func nextRun(from start: Int, without other: PageBitmap) -> Range<Int>? {
+    var page = start
+    // The first page of the stretch…
+    while true {
+      guard page < Self.pageCount else { return nil }
+      let rest = (self[page >> 6] & ~other[page >> 6]) &>> UInt64(truncatingIfNeeded: page & 63)
+      if rest != 0 {
+        page += rest.trailingZeroBitCount
+        break
+      }
+      page = (page | 63) + 1
+    }
+    // … and its end.
+    let first = page
+    while page < Self.pageCount {
+      let bit = page & 63
+      let rest = (self[page >> 6] & ~other[page >> 6]) &>> UInt64(truncatingIfNeeded: bit)
+      page += rest.trailingOnes
+      guard rest.trailingOnes == 64 - bit else { break }
+    }
+    return first..<page
+  }
+
   // MARK: - Summing up
 
-  /// The chunk's free pages at the start, in the longest run, and at the end.
+  /// The chunk's free pages at the start, in the longest run, and at the end: the set is that of
+  /// the free pages, here and below.
   package var summary: PageSummary {
     PageSummary(
       start: UInt32(truncatingIfNeeded: freePages(from: 0)),
@@ -168,7 +195,7 @@
       }
       longest = max(longest, run + word.trailingOnes)
       run = word.leadingOnes
-      // Log steps to know whether a run inside the word beats that; then as many to measure.
+      // Log steps to know whether a run inside the word is longer, and as many to measure it.
       if longest < 63, word.hasOnes(longest + 1) { longest = word.longestOnes }
     }
     return max(longest, run)
@@ -180,8 +207,8 @@
 extension PageBitmap {
   /// The summary after some free pages were taken, from the one before.
   ///
-  /// They were part of one run. What is left of it at the chunk's ends, and whether another
-  /// run is as long as it was, tells all, unless it was the longest: then all words are read.
+  /// The pages came from one free run. All words are read again only if that run was the longest
+  /// one; else only what the chunk's ends say may have changed.
   package func summary(_ old: PageSummary, afterTaking pages: Range<Int>) -> PageSummary {
     let (before, behind) = freeNeighbours(of: pages)
     var new = old

@@ -97,6 +97,7 @@ public import Synchronization
   @inlinable package var layout: HeapLayout { unsafe record.pointee.layout }
   @inlinable package var pageCount: Int { Int(unsafe record.pointee.pageCount) }
   @inlinable package var firstPage: PageIndex { PageIndex(holding: base) }
+  package var pages: PageRange { PageRange(firstPage, count: pageCount) }
   @inlinable package var spanClass: SpanClass { unsafe record.pointee.spanClass }
   @inlinable package var isLarge: Bool { spanClass.sizeClass.isLarge }
   @inlinable package var isLive: Bool { unsafe record.pointee.isLive }

@@ -45,13 +45,8 @@ package final class CentralLists: Sendable {
     }
   }
 
-  /// How many shelves there are. Grows only.
-  package var count: Int { state.withLock { $0.inOrder.count } }
-
-  /// The shelves from the `first`th on, in the order in which they were made.
-  package func shelves(from first: Int = 0) -> [SpanShelf] {
-    state.withLock { first < $0.inOrder.count ? Array($0.inOrder[first...]) : [] }
-  }
+  /// All shelves, in the order in which they were made.
+  package func shelves() -> [SpanShelf] { state.withLock { $0.inOrder } }
 
   /// Bytes of all large objects.
   package var largeBytes: Int {

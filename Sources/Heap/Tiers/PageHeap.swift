@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// The page heap: all pages and span records of a heap, behind one lock.
+// The page heap: all pages and span records of a heap.
 //
 // It has arenas (64 MiB of reserved addresses each, with side tables), a page allocator over
-// them, and the records of spans that died. A span is made from free pages and given back as
-// free pages; there is no list of free spans, so an empty span can serve any class next.
+// them, and the records of dead spans. A span is made from free pages and is given back as free
+// pages. There is no list of free spans, so the pages of an empty span can serve any class next.
 //
-// Growth is contiguous while the system lets us have the addresses behind the last arena,
-// and goes anywhere when it does not: a C library that has mapped the neighbouring addresses
-// never stops the heap from growing. The first arena's address is random.
+// Two locks. `state` guards the pages and the records, and is held for a few loads and stores.
+// `growth` is held by the one thread that adds arenas or gives memory back: it makes its system
+// calls without `state`, and takes `state` for a moment to add the pages or to take them out. So
+// threads that find free pages go on meanwhile. A thread that finds none waits for `growth` and
+// then looks again (PageHeap+Growth.swift).
+//
+// A request that is refused, by the limit or by the system, leaves everything as it was.
 //
 // Invariant   a free page's slot bits are all zero and its table entry is 0.
-//             a page whose `released` bit is set reads as zero.
-// Guarded by  the lock; zeroing and the record of a new span are outside of it, where the
-//             caller already owns the pages.
-// Lock order  PageHeap is innermost but for RecordMemory.
+//             a page whose `released` bit is set is free, reads as zero and has no memory.
+// Guarded by  the two locks. Zeroing and filling in a span's record need neither: the caller
+//             owns the pages by then.
+// Lock order  LockRank: `growth` outside, `state` inside, records and tables innermost.
 //
 // Overview: Documentation/AllocatorTiers.md
 
@@ -26,38 +30,49 @@ package final class PageHeap: Sendable {
   /// What is done about huge pages in an arena.
   package enum HugePagePolicy: Sendable { case system, always, never }
 
-  private struct State: ~Copyable {
+  struct State: ~Copyable {
     var pages: PageAllocator
-    /// Arenas by address: where each begins, ascending.
-    var arenas: [UInt] = []
-    var nextHint: UInt
+    /// The heap's arenas, ascending.
+    var arenas: [ArenaIndex] = []
     /// Records of dead spans.
-    var dead: HeapSpan?
+    var dead = SpanStack()
     var pagesInUse = 0
     /// Free pages without memory behind them.
     var releasedPages = 0
     var spanCount = 0
   }
 
-  private let state: HeapLock<State>
-  private let hugePages: HugePagePolicy
+  struct Growth {
+    /// Where the next arena should be: behind the last one.
+    var nextArena: ArenaIndex
+  }
+
+  let state: HeapLock<State>
+  let growth: HeapLock<Growth>
+  /// To be committed before arenas are added: outside of `state`.
+  let summaries: SummaryMemory
+  let hugePages: HugePagePolicy
   /// More pages than this are never in use at a time.
   private let pageLimit: Int
+  /// The same in bytes, as it was given; nil: there is none.
   private let byteLimit: Int?
   package let memory = RecordMemory()
   /// What the tables of this heap's arenas say in `owner`; never 0, never used again.
   package let owner: UInt
 
-  /// Pages of a span at the most: what the machine has. Addresses for more could often be had,
+  /// Pages that the machine has. A larger span is refused: addresses for it could often be had,
   /// and setting up their tables would take seconds before the first touch failed.
-  private static let largestRequest = VirtualMemory.physicalMemory >> Int(Geometry.pageShift)
+  private static let machinePages = VirtualMemory.physicalMemory >> Int(Geometry.pageShift)
 
   private static let owners = Atomic<UInt>(0)
 
   package init(hugePages: HugePagePolicy, byteLimit: Int?) throws(SystemFailure) {
+    let pages = try PageAllocator()
+    summaries = pages.summaryMemory
+    state = HeapLock(State(pages: pages), rank: .pageHeap)
     // Anywhere in the low half of user space, far above a program and far below its libraries.
-    let hint = UInt(0x1000_0000_0000) + UInt.random(in: 0..<0x4_0000) << Geometry.arenaShift
-    state = HeapLock(State(pages: try PageAllocator(), nextHint: hint), rank: .pageHeap)
+    let place = ArenaIndex(holding: 0x1000_0000_0000).advanced(by: .random(in: 0..<0x4_0000))
+    growth = HeapLock(Growth(nextArena: place), rank: .growth)
     self.hugePages = hugePages
     self.byteLimit = byteLimit
     pageLimit = byteLimit.map { $0 >> Int(Geometry.pageShift) } ?? Int.max
@@ -67,16 +82,16 @@ package final class PageHeap: Sendable {
   deinit {
     state.withLock { state in
       for arena in state.arenas {
-        ArenaTables.of(arena).withdraw(arena: arena)
-        VirtualMemory.release(arena, size: Geometry.arenaSize)
+        ArenaTables.of(arena.address).withdraw(arena)
+        VirtualMemory.release(arena.address, size: Geometry.arenaSize)
       }
     }
   }
 
   // MARK: - Limits
 
-  /// Pages of a span at the most: more are refused whatever else is in use.
-  package var largestRequest: Int { min(pageLimit, Self.largestRequest) }
+  /// Pages of a span at the most. More are refused, whatever else is in use.
+  package var largestRequest: Int { min(pageLimit, Self.machinePages) }
 
   /// The hard limit in bytes if it is what refuses a request of `bytes`; nil if it is the system.
   package func limit(refusing bytes: Int) -> Int? {
@@ -86,7 +101,7 @@ package final class PageHeap: Sendable {
     return isReached ? byteLimit : nil
   }
 
-  // MARK: - Spans
+  // MARK: - Making spans
 
   /// A span of free slots for a shelf: fresh, owned by the caller, on no list, and of the
   /// caller's generation. Nil when the limit is reached or the system has no memory.
@@ -95,213 +110,144 @@ package final class PageHeap: Sendable {
   package func makeSpan(
     for shelf: SpanShelf, pageCount: Int, generation: UInt32
   ) -> HeapSpan? {
-    let taken = state.withLock { state -> (HeapSpan, PageIndex, Bool)? in
-      guard pageCount <= min(pageLimit - state.pagesInUse, Self.largestRequest) else { return nil }
-      guard let span = takeRecord(&state) else { return nil }
-      guard let first = takePages(pageCount, &state) else {
-        span.listNext = state.dead
-        state.dead = span
-        return nil
-      }
-      let released = Self.clearReleased(first, pageCount)
-      state.releasedPages -= released
-      state.pagesInUse += pageCount
-      state.spanCount += 1
-      return (span, first, released < pageCount)
-    }
-    guard let (span, first, isDirty) = taken else { return nil }
-    initialize(
-      span, at: first, pageCount: pageCount, shelf: shelf, generation: generation,
-      needsZero: isDirty)
+    guard let taken = take(pageCount) else { return nil }
+    initialize(taken, shelf: shelf, generation: generation)
     shelf.countSpans(1)
-    return span
+    return taken.span
   }
 
-  /// Makes a span's pages free again.
-  /// - Precondition: the caller owns it, and all its slots are free.
-  package func freeSpan(_ span: HeapSpan) {
-    require(span.isLive && span.allocatedCount == 0, "only an empty live span is freed")
-    let first = span.firstPage
-    let count = span.pageCount
-    unsafe span.record.pointee.isLive = false
-    span.shelf.countSpans(-1)
-    for page in 0..<count {
-      let index = first + page
-      unsafe ArenaTables.of(index.address).entry(index.inArena).pointee
-        .store(0, ordering: .relaxed)
-    }
-    state.withLock { state in
-      state.pages.free(first, count)
-      state.pagesInUse -= count
-      state.spanCount -= 1
-      span.listNext = state.dead
-      state.dead = span
+  /// What a new span is made of.
+  struct Taken {
+    var span: HeapSpan
+    var pages: PageRange
+    /// Some of the pages were used before.
+    var needsZero: Bool
+  }
+
+  /// What a look for pages found.
+  enum Found {
+    case taken(Taken)
+    /// More than the limit, or than the machine has.
+    case tooMany
+    /// No record of a dead span.
+    case noRecord
+    /// Not so many free pages in a row.
+    case noPages
+  }
+
+  /// A record and free pages for a span. What is missing is got from the system, with no lock
+  /// held that threads need which find what they look for.
+  private func take(_ pageCount: Int) -> Taken? {
+    var found = state.withLock { take(pageCount, &$0) }
+    while true {
+      switch found {
+      case .taken(let taken): return taken
+      case .tooMany: return nil
+      case .noRecord:
+        guard makeRecords() else { return nil }
+        found = state.withLock { take(pageCount, &$0) }
+      case .noPages:
+        guard let grown = grow(by: pageCount) else { return nil }
+        found = grown
+      }
     }
   }
 
-  private func takeRecord(_ state: inout State) -> HeapSpan? {
-    if let span = state.dead {
-      state.dead = span.listNext
-      return span
+  /// One look, with the lock held. Nothing has changed unless the answer is `.taken`.
+  func take(_ pageCount: Int, _ state: inout State) -> Found {
+    guard pageCount <= min(pageLimit - state.pagesInUse, Self.machinePages) else {
+      return .tooMany
     }
-    guard let address = try? memory.allocate(size: MemoryLayout<SpanRecord>.size) else {
-      return nil
+    guard !state.dead.isEmpty else { return .noRecord }
+    guard let pages = state.pages.allocate(pageCount), let span = state.dead.pop() else {
+      return .noPages
     }
-    return HeapSpan(address: address)
+    var released = 0
+    pages.forEachChunk { chunk, places in
+      let bits = ArenaTables.of(chunk.address).releasedPages(of: chunk)
+      released += bits.count(in: places)
+      bits.remove(places)
+    }
+    state.releasedPages -= released
+    state.pagesInUse += pageCount
+    state.spanCount += 1
+    return .taken(Taken(span: span, pages: pages, needsZero: released < pageCount))
+  }
+
+  /// Records made at a time. More wastes memory in a small heap, less takes the lock more often
+  /// while a heap grows.
+  private static var recordBatch: Int { 16 }
+
+  /// Makes records for spans to come; whether there was memory.
+  private func makeRecords() -> Bool {
+    var made = SpanStack()
+    while made.count < Self.recordBatch,
+      let address = try? memory.allocate(size: MemoryLayout<SpanRecord>.size)
+    {
+      made.push(HeapSpan(address: address))
+    }
+    guard !made.isEmpty else { return false }
+    state.withLock { $0.dead.push(made.popAll()) }
+    return true
   }
 
   /// Fills the record in and makes the pages lead to it, in this order.
   /// See Note [Publishing a span].
-  private func initialize(
-    _ span: HeapSpan, at first: PageIndex, pageCount: Int, shelf: SpanShelf, generation: UInt32,
-    needsZero: Bool
-  ) {
+  private func initialize(_ taken: Taken, shelf: SpanShelf, generation: UInt32) {
+    let (span, pages) = (taken.span, taken.pages)
     let spanClass = shelf.spanClass
     let sizeClass = spanClass.sizeClass
-    let tables = ArenaTables.of(first.address)
-    let bytes = pageCount << Int(Geometry.pageShift)
+    let first = pages.start
+    let markBits = ArenaTables.of(first.address).slotBits(
+      ArenaTables.Layout.marks, first.inArena)
     unsafe span.record.initialize(
       to: SpanRecord(
         base: first.address,
-        slotSize: sizeClass.isLarge ? UInt(bytes) : UInt(sizeClass.slotSize),
-        markBits: tables.slotBits(ArenaTables.Layout.marks, first.inArena),
-        layout: shelf.layout,
+        slotSize: UInt(sizeClass.isLarge ? pages.byteCount : sizeClass.slotSize),
+        markBits: markBits, layout: shelf.layout,
         slotCount: sizeClass.isLarge ? 1 : UInt32(sizeClass.slotsPerSpan),
-        reciprocal: sizeClass.reciprocal, freeIndex: Atomic(0), queued: Atomic(false), queueNext: 0,
-        sweepGeneration: Atomic(generation), allocatedCount: 0, pageCount: UInt32(pageCount),
-        spanClass: spanClass, isLive: true, needsZero: needsZero, scanCursor: Atomic(0),
-        listNext: 0, shelf: shelf.address))
-    for page in 0..<pageCount {
-      let index = first + page
-      let entry = PageEntry(span: span, spanClass: spanClass, pageInSpan: page)
+        reciprocal: sizeClass.reciprocal, freeIndex: Atomic(0), queued: Atomic(false),
+        queueNext: 0, sweepGeneration: Atomic(generation), allocatedCount: 0,
+        pageCount: UInt32(pages.count), spanClass: spanClass, isLive: true,
+        needsZero: taken.needsZero, scanCursor: Atomic(0), listNext: 0, shelf: shelf.address))
+    pages.forEach { page in
+      let entry = PageEntry(span: span, spanClass: spanClass, pageInSpan: page - first)
       // Releasing: pairs with the address dependency of PageEntry readers.
-      unsafe ArenaTables.of(index.address).entry(index.inArena).pointee
+      unsafe ArenaTables.of(page.address).entry(page.inArena).pointee
         .store(entry.bits, ordering: .releasing)
     }
   }
 
-  // MARK: - Pages
+  // MARK: - Freeing spans
 
-  private func takePages(_ count: Int, _ state: inout State) -> PageIndex? {
-    if let first = state.pages.allocate(count) { return first }
-    guard grow(by: count, &state) else { return nil }
-    return state.pages.allocate(count)
+  /// Makes a span's pages free again.
+  /// - Precondition: the caller owns it, and all its slots are free.
+  package func freeSpan(_ span: HeapSpan) {
+    var spans = SpanStack()
+    spans.push(span)
+    freeSpans(spans)
   }
 
-  /// Adds arenas until `count` contiguous pages are free; false when the system refuses.
-  private func grow(by count: Int, _ state: inout State) -> Bool {
-    let arenas = (count + Geometry.pagesPerArena - 1) / Geometry.pagesPerArena
-    let size = arenas * Geometry.arenaSize
-    guard
-      let address = try? VirtualMemory.reserve(
-        size: size, alignment: Geometry.arenaSize, hint: state.nextHint)
-    else { return false }
-    var published: [UInt] = []
-    do throws(SystemFailure) {
-      try VirtualMemory.commit(address, size: size)
-      for arena in 0..<arenas {
-        let start = address + UInt(arena * Geometry.arenaSize)
-        let tables = try ArenaTables.publish(arena: start, owner: owner)
-        published.append(start)
-        for chunk in 0..<Geometry.chunksPerArena {
-          let words = unsafe tables.chunkBits(
-            ArenaTables.Layout.released, chunkInArena: chunk)
-          for word in 0..<8 { unsafe words[word] = .max }
-        }
-      }
-      try state.pages.grow(by: PageIndex(holding: address), count: size >> 13)
-    } catch {
-      for start in published { ArenaTables.of(start).withdraw(arena: start) }
-      VirtualMemory.release(address, size: size)
-      return false
-    }
-    switch hugePages {
-    case .system: break
-    case .always: VirtualMemory.adviseHugePages(address, size: size, wanted: true)
-    case .never: VirtualMemory.adviseHugePages(address, size: size, wanted: false)
-    }
-    let place = state.arenas.firstIndex { $0 > address } ?? state.arenas.endIndex
-    state.arenas.insert(contentsOf: published, at: place)
-    state.releasedPages += size >> 13
-    state.nextHint = address + UInt(size)
-    return true
-  }
-
-  /// Clears the `released` bits of pages that are about to be used; how many were set.
-  private static func clearReleased(_ first: PageIndex, _ count: Int) -> Int {
-    var released = 0
-    unsafe forEachChunk(first, count) { words, range in
-      range.forEachWord { word, mask in
-        released += unsafe (words[word] & UInt64(mask)).nonzeroBitCount
-        unsafe words[word] &= ~UInt64(mask)
+  /// Makes the pages of several spans free again, under one lock.
+  /// - Precondition: the caller owns them, and all their slots are free.
+  package func freeSpans(_ spans: consuming SpanStack) {
+    spans.forEach { span in
+      require(span.isLive && span.allocatedCount == 0, "only an empty live span is freed")
+      unsafe span.record.pointee.isLive = false
+      span.shelf.countSpans(-1)
+      span.pages.forEach { page in
+        unsafe ArenaTables.of(page.address).entry(page.inArena).pointee
+          .store(0, ordering: .relaxed)
       }
     }
-    return released
-  }
-
-  /// Calls `body` with the `released` bits of each chunk that the pages lie in.
-  private static func forEachChunk(
-    _ first: PageIndex, _ count: Int,
-    _ body: (UnsafeMutablePointer<UInt64>, SlotRange) -> Void
-  ) {
-    var page = first
-    let end = first + count
-    while page < end {
-      let inChunk = page.inArena & (Geometry.pagesPerChunk - 1)
-      let length = min(Geometry.pagesPerChunk - inChunk, end - page)
-      let words = unsafe ArenaTables.of(page.address).chunkBits(
-        ArenaTables.Layout.released, chunkInArena: page.inArena / Geometry.pagesPerChunk)
-      unsafe body(words, SlotRange(start: inChunk, end: inChunk + length))
-      page = page + length
-    }
-  }
-
-  // MARK: - Giving back
-
-  /// Returns the memory behind every free page to the system. Bytes returned.
-  ///
-  /// The lock is held for one chunk at a time.
-  package func releaseFreePages() -> Int {
-    var bytes = 0
-    for arena in state.withLock({ $0.arenas }) {
-      for chunk in 0..<Geometry.chunksPerArena {
-        bytes += state.withLock { releaseFreePages(arena: arena, chunk: chunk, &$0) }
+    state.withLock { state in
+      spans.forEach { span in
+        state.pages.free(span.pages)
+        state.pagesInUse -= span.pageCount
       }
+      state.spanCount -= spans.count
+      state.dead.push(spans.popAll())
     }
-    return bytes
-  }
-
-  private func releaseFreePages(arena: UInt, chunk: Int, _ state: inout State) -> Int {
-    let tables = ArenaTables.of(arena)
-    let free = unsafe tables.chunkBits(ArenaTables.Layout.free, chunkInArena: chunk)
-    let released = unsafe tables.chunkBits(ArenaTables.Layout.released, chunkInArena: chunk)
-    let start = arena + UInt(chunk * Geometry.chunkSize)
-    var count = 0
-    var page = 0
-    while page < Geometry.pagesPerChunk {
-      let (word, bit) = (page >> 6, UInt64(page & 63))
-      let wanted = unsafe (free[word] & ~released[word]) >> bit
-      if wanted == 0 {
-        page = (page | 63) + 1
-        continue
-      }
-      page += wanted.trailingZeroBitCount
-      let first = page
-      // Runs end at word borders: a few more calls, no more bookkeeping.
-      let length = min(
-        64 - (page & 63), (~(wanted >> UInt64(wanted.trailingZeroBitCount))).trailingZeroBitCount)
-      page += length
-      let address = start + UInt(first * Geometry.pageSize)
-      guard
-        (try? VirtualMemory.discard(address, size: length * Geometry.pageSize)) != nil
-      else { continue }
-      SlotRange(start: first, end: page).forEachWord { word, mask in
-        unsafe released[word] |= UInt64(mask)
-      }
-      count += length
-    }
-    state.releasedPages += count
-    return count * Geometry.pageSize
   }
 
   // MARK: - Figures
@@ -340,21 +286,7 @@ package final class PageHeap: Sendable {
       }
       var releasedPages = 0
       for arena in state.arenas {
-        let tables = ArenaTables.of(arena)
-        for page in 0..<Geometry.pagesPerArena {
-          let (chunk, inChunk) = (page / Geometry.pagesPerChunk, page % Geometry.pagesPerChunk)
-          let bit = UInt64(1) << UInt64(inChunk & 63)
-          let free = unsafe tables.chunkBits(ArenaTables.Layout.free, chunkInArena: chunk)
-          let released = unsafe tables.chunkBits(ArenaTables.Layout.released, chunkInArena: chunk)
-          let isFree = unsafe free[inChunk >> 6] & bit != 0
-          let isReleased = unsafe released[inChunk >> 6] & bit != 0
-          if isReleased { releasedPages += 1 }
-          if isReleased && !isFree { problems.append("page \(page) is released and in use") }
-          let hasSpan = unsafe tables.entry(page).pointee.load(ordering: .relaxed) != 0
-          if isFree == hasSpan {
-            problems.append("page \(page): free is \(isFree), has span is \(hasSpan)")
-          }
-        }
+        releasedPages += Self.check(arena) { problems.append($0) }
       }
       if releasedPages != state.releasedPages {
         problems.append("\(releasedPages) pages are released, counted are \(state.releasedPages)")
@@ -362,5 +294,24 @@ package final class PageHeap: Sendable {
       return problems
     }
     problems.forEach(report)
+  }
+
+  /// Reports what is wrong with an arena's page bits and entries; how many pages are released.
+  private static func check(_ arena: ArenaIndex, _ report: (String) -> Void) -> Int {
+    let tables = ArenaTables.of(arena.address)
+    var count = 0
+    for chunk in arena.chunks {
+      let (free, released) = (tables.freePages(of: chunk), tables.releasedPages(of: chunk))
+      for place in 0..<PageBitmap.pageCount {
+        let page = chunk.firstPage + place
+        let isFree = free.containsAll(place..<place + 1)
+        let isReleased = released.containsAll(place..<place + 1)
+        if isReleased { count += 1 }
+        if isReleased && !isFree { report("page \(page) is released and in use") }
+        let hasSpan = unsafe tables.entry(page.inArena).pointee.load(ordering: .relaxed) != 0
+        if isFree == hasSpan { report("\(page): free is \(isFree), has span is \(hasSpan)") }
+      }
+    }
+    return count
   }
 }
