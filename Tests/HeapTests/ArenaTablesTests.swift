@@ -37,7 +37,7 @@ struct ArenaTablesTests {
 
   @Test("any word can be looked up, and one outside every arena finds nothing")
   func anyWord() {
-    for word in [0, 1, 0xffff_ffff, 1 << 48, (1 << 48) - 1, 1 << 63, UInt.max] as [UInt] {
+    for word in [0, 1, 0xffff_ffff, 1 << 48, 1 << 63, UInt.max] as [UInt] {
       #expect(ArenaTables.find(word) == nil)
     }
     #expect(ArenaTables.find(someArena().address) == nil)
@@ -62,12 +62,16 @@ struct ArenaTablesTests {
   }
 
   @Test("the last arena of the address space is found like any other")
-  func lastArena() throws {
-    let arena = ArenaIndex(holding: (1 << 48) - 1)
-    let tables = try ArenaTables.publish(arena, owner: 1)
-    #expect(ArenaTables.find((1 << 48) - 1) == tables)
-    tables.withdraw(arena)
-    #expect(ArenaTables.find((1 << 48) - 1) == nil)
+  func lastArena() async {
+    // In a process of its own: there is one last arena, and other tests use it, too.
+    await #expect(processExitsWith: .success) {
+      let arena = ArenaIndex(holding: (1 << 48) - 1)
+      require(ArenaTables.find((1 << 48) - 1) == nil, "found before it is published")
+      let tables = try ArenaTables.publish(arena, owner: 1)
+      require(ArenaTables.find((1 << 48) - 1) == tables, "not found")
+      tables.withdraw(arena)
+      require(ArenaTables.find((1 << 48) - 1) == nil, "found after it was withdrawn")
+    }
   }
 
   @Test("a withdrawn arena is not found, and its tables serve the next one empty")
