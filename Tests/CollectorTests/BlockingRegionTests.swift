@@ -5,6 +5,7 @@
 
 import CHeapShims
 import Collector
+import Glibc
 import Heap
 import Synchronization
 import TestSupport
@@ -133,5 +134,42 @@ struct BlockingRegionTests {
       }
     }
     #expect(below, "the body's frame is below")
+  }
+
+  @Test("a thread that leaves does not wait for the service of all others, and its wait is a pause")
+  func leavingDuringService() throws {
+    // Each answer takes a millisecond at most, half of one on average: a hundred of them would
+    // take fifty.
+    let fixture = try HeapFixture { $0.stress.handshakeDelay = 1000 }
+    let (areIn, mayLeave) = (Rendezvous(101), Event())
+    let others = (0..<100).map { _ in
+      TestThread {
+        fixture.attached { program in
+          CollectedHeap.blocking {
+            areIn.meet()
+            mayLeave.wait(seconds: 60)
+          }
+        }
+      }
+    }
+    fixture.attached { program in
+      CollectedHeap.blocking { areIn.meet() }
+      let isDone = Event()
+      let collector = TestThread {
+        fixture.heap.collectAndWait()
+        isDone.happen()
+      }
+      var longest: UInt64 = 0
+      while !isDone.hasHappened {
+        let start = heap_now()
+        CollectedHeap.blocking { sched_yield() }
+        longest = max(longest, heap_now() - start)
+      }
+      #expect(longest < 25_000_000, "\(longest) ns")
+      collector.join()
+    }
+    mayLeave.happen()
+    for thread in others { thread.join() }
+    #expect(fixture.heap.counters.pauses.reduce(0, +) > 0)
   }
 }

@@ -8,10 +8,14 @@
 // and compare with a graph kept in Swift arrays.
 
 import Collector
+import Glibc
 import Heap
 import Synchronization
 import TestSupport
 import Testing
+
+/// Swift does not offer `fork`.
+@_silgen_name("fork") private func fork() -> Int32
 
 @Suite("Collection cycles")
 struct CollectionCycleTests {
@@ -247,5 +251,38 @@ struct CollectionCycleTests {
     #expect(fixture.objects(of: fixture.node).isEmpty)
     #expect(fixture.heap.pageHeap.usage.spanCount == 0)
     #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("a child process that uses the heap of its parent is stopped with a message")
+  func forked() async {
+    let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+      let fixture = try HeapFixture()
+      fixture.attached { program in _ = program.makeNode() }
+      fixture.heap.collectAndWait()
+      let child = fork()
+      if child == 0 {
+        fixture.heap.collectAndWait()
+        _exit(0)
+      }
+      var status: Int32 = 0
+      _ = unsafe waitpid(child, &status, 0)
+      require(status & 0x7f != 0, "the child was not stopped")
+      fixture.heap.collectAndWait()
+    }
+    #expect(result.said("forked after the heap was made"))
+  }
+
+  @Test("what is allocated black is counted once: the heap's figure is what lives, and what is new")
+  func figures() {
+    fixture.attached { program in
+      let words = unsafe fixture.heap.words
+      program.beginCycle()
+      for _ in 0..<200 { _ = program.makeNode() }
+      program.endCycle()
+      let live = fixture.heap.counters.liveBytes.load(ordering: .relaxed)
+      #expect(live == 200 * 48)
+      fixture.heap.safepoints.account(program.mutator)
+      #expect(unsafe words.pointee.allocatedBytes.load(ordering: .relaxed) == live)
+    }
   }
 }

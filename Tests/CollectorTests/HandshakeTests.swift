@@ -149,4 +149,42 @@ struct HandshakeTests {
     #expect(result.said("of this test: 1 thread(s) have not reached a safepoint"))
     #expect(result.said("the silent one"))
   }
+
+  @Test("two heaps in checked mode, entered by the same threads in both orders, verify without end")
+  func twoVerifiers() async {
+    await #expect(processExitsWith: .success) {
+      let isDone = Event()
+      let guardian = TestThread { if !isDone.wait(seconds: 30) { broken("a deadlock") } }
+      let heaps = try (0..<2).map { _ in
+        try HeapFixture {
+          $0.checks = true
+          $0.stress.handshakeDelay = 300
+        }
+      }
+      let areCollected = Event()
+      let collectors = heaps.map { fixture in
+        TestThread {
+          for _ in 0..<40 { fixture.heap.collectAndWait() }
+          areCollected.happen()
+        }
+      }
+      onThreads(3) { number in
+        while !areCollected.hasHappened {
+          let (outer, inner) = (heaps[number & 1], heaps[1 - number & 1])
+          outer.attached { first in
+            inner.attached { second in
+              for _ in 0..<50 {
+                first.poll()
+                second.poll()
+              }
+              CollectedHeap.blocking { usleep(50) }
+            }
+          }
+        }
+      }
+      for collector in collectors { collector.join() }
+      isDone.happen()
+      guardian.join()
+    }
+  }
 }

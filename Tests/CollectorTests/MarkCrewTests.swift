@@ -89,4 +89,15 @@ struct MarkCrewTests {
       guardian.join()
     }
   }
+
+  @Test("a heap that has ended its threads may be asked to end them again")
+  func stoppingTwice() throws {
+    let fixture = try HeapFixture { $0.workers = 3 }
+    fixture.attached { program in
+      _ = program.makeList(1...5000)
+      program.heap.collectAndWait()
+    }
+    fixture.heap.shutDown()
+    fixture.heap.shutDown()
+  }
 }

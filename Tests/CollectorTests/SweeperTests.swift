@@ -153,4 +153,67 @@ struct SweeperTests {
     #expect(fixture.problems.isEmpty)
     #expect(fixture.heap.pageHeap.usage.spanCount == 0)
   }
+
+  @Test("when everything is swept, a thread that wants slots touches no shared counter")
+  func closed() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      for _ in 0..<200 { _ = program.makeNode() }
+      program.cycle()
+      let words = unsafe fixture.heap.words
+      #expect(unsafe words.pointee.sweepableGeneration.load(ordering: .relaxed) == 0)
+      // Somebody else's count would be waited for: with nothing unswept there is none to wait for.
+      unsafe words.pointee.activeSweepers.store(7, ordering: .relaxed)
+      #expect(
+        fixture.heap.sweeper.sweepForSlots(fixture.shelf(fixture.node), program.mutator) == nil)
+      #expect(unsafe words.pointee.activeSweepers.load(ordering: .relaxed) == 7)
+      program.collecting { fixture.heap.finishSweeping() }
+      unsafe words.pointee.activeSweepers.store(0, ordering: .relaxed)
+    }
+  }
+
+  @Test("the collector waits for a thread in the midst of a span, and closes sweeping before")
+  func waiting() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      program.beginCycle()
+      program.collecting {
+        fixture.heap.terminateMarking()
+        fixture.heap.lowerBarrier()
+        fixture.heap.advanceGeneration()
+        let words = unsafe fixture.heap.words
+        unsafe words.pointee.activeSweepers.add(1, ordering: .sequentiallyConsistent)
+        let hasFinished = Event()
+        let collector = TestThread {
+          fixture.heap.finishSweeping()
+          hasFinished.happen()
+        }
+        #expect(!hasFinished.wait(seconds: 0.05))
+        #expect(unsafe words.pointee.sweepableGeneration.load(ordering: .relaxed) == 0)
+        unsafe words.pointee.activeSweepers.subtract(1, ordering: .releasing)
+        #expect(hasFinished.wait())
+        collector.join()
+      }
+    }
+  }
+
+  @Test("a thread that finds an empty span of its kind keeps it")
+  func keeping() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      for _ in 0..<5 { _ = program.makeNode() }
+      program.beginCycle()
+      program.collecting {
+        fixture.heap.terminateMarking()
+        fixture.heap.lowerBarrier()
+        fixture.heap.advanceGeneration()
+      }
+      let shelf = fixture.shelf(fixture.node)
+      #expect(shelf.count(of: fixture.heap.generation &- 1).partial == 1)
+      let kept = fixture.heap.sweeper.sweepForSlots(shelf, program.mutator)
+      #expect(kept?.allocatedCount == 0 && shelf.spanCount == 1)
+      if let kept { shelf.put(kept) }
+      program.collecting { fixture.heap.finishSweeping() }
+    }
+  }
 }

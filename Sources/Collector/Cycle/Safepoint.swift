@@ -80,7 +80,7 @@ internal import Synchronization
   }
 
   /// Adds what a mutator has taken to the heap's figure, and asks for a cycle if it is time.
-  func account(_ mutator: AttachedMutator) {
+  package func account(_ mutator: AttachedMutator) {
     let state = unsafe mutator.state
     let total = unsafe words.pointee.allocatedBytes.wrappingAdd(
       state.pointee.unaccountedBytes, ordering: .relaxed

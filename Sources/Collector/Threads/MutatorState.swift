@@ -118,6 +118,14 @@ package struct MutatorTally: ~Copyable {
     unsafe UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
   }
   package var heap: CollectedHeap { unsafe state.pointee.heap.takeUnretainedValue() }
+
+  /// Runs `body` with the heap. Counts no reference, unlike `heap`.
+  @inline(__always)
+  package func withHeap<Result>(_ body: (CollectedHeap) -> Result) -> Result {
+    // SAFETY: a mutator lives as long as its heap.
+    unsafe state.pointee.heap._withUnsafeGuaranteedRef(body)
+  }
+
   package var enclosing: AttachedMutator? {
     AttachedMutator(address: unsafe state.pointee.enclosing)
   }

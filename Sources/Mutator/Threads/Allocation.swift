@@ -41,7 +41,7 @@ extension AttachedMutator {
   }
 
   private func takeSlot(_ entry: UnsafeMutablePointer<CacheEntry>) throws(HeapError) -> UInt {
-    guard let slot = unsafe heap.allocator.takeSlot(self, entry) else {
+    guard let slot = withHeap({ unsafe $0.allocator.takeSlot(self, entry) }) else {
       throw unsafe outOfMemory(Int(entry.pointee.slotSize))
     }
     return slot
@@ -51,13 +51,15 @@ extension AttachedMutator {
 
   private func takeTiny(_ layout: HeapLayout) throws(HeapError) -> UInt {
     let (size, alignment) = (Int(layout.size), Int(layout.alignment))
-    let allocator = heap.allocator
-    if let place = allocator.takeTiny(self, size: size, alignment: alignment) { return place }
+    let open = withHeap { $0.allocator.takeTiny(self, size: size, alignment: alignment) }
+    if let open { return open }
     let slots = unsafe try entry(CacheKey.tinySlots) { types throws(HeapError) in
       try types.tinySlots()
     }
-    guard let place = unsafe allocator.openTiny(self, slots, size: size, alignment: alignment)
-    else { throw outOfMemory(size) }
+    let place = withHeap {
+      unsafe $0.allocator.openTiny(self, slots, size: size, alignment: alignment)
+    }
+    guard let place else { throw outOfMemory(size) }
     return place
   }
 

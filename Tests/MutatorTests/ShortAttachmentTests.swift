@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Threads that enter a heap for a moment, again and again: they cost no more memory than
+// threads that stay, and what they allocate is counted exactly.
+
+import Collector
+import Heap
+import Mutator
+import TestSupport
+import Testing
+
+private struct Item: HeapObject {
+  var next: HeapRef<Item>?
+  var value = 0
+  var more = (0, 0, 0)
+}
+
+@Suite("Short attachments")
+struct ShortAttachmentTests {
+  /// The most memory in spans, in bytes, while threads allocate garbage beside a live list.
+  private func peak(objectsPerCall: Int, total: Int) throws -> Int {
+    let heap = try HeapCheck.heap { $0.minimumHeap = 1 << 20 }
+    let peak = Peak()
+    onThreads(2) { _ in
+      var live: HeapRoot<HeapRef<Item>?>?
+      heap.withMutator { mutator in
+        var list: HeapRef<Item>? = nil
+        for value in 0..<20_000 { list = mutator.allocate(Item(next: list, value: value)) }
+        live = HeapRoot(list, in: mutator)
+      }
+      for round in 0..<(total / objectsPerCall) {
+        heap.withMutator { mutator in
+          for value in 0..<objectsPerCall { _ = mutator.allocate(Item(next: nil, value: value)) }
+        }
+        if round % max(1, 2_000 / objectsPerCall) == 0 {
+          peak.note(heap.core.pageHeap.usage.spanBytes)
+        }
+      }
+      _ = live
+    }
+    return peak.value
+  }
+
+  private final class Peak: Sendable {
+    private let state = HeapLock(0, rank: .types)
+    func note(_ bytes: Int) { state.withLock { $0 = max($0, bytes) } }
+    var value: Int { state.withLock { $0 } }
+  }
+
+  @Test("a dozen objects a call peak at what thousands a call peak at")
+  func peaks() throws {
+    #if DEBUG
+      let total = 240_000
+    #else
+      let total = 2_400_000
+    #endif
+    let long = try peak(objectsPerCall: 12_000, total: total)
+    let short = try peak(objectsPerCall: 12, total: total)
+    #expect(short * 4 <= long * 5, "\(short) bytes against \(long)")
+  }
+
+  @Test("what is allocated in short calls is counted exactly when all threads have left")
+  func counting() throws {
+    let heap = try HeapCheck.heap { $0.minimumHeap = 256 << 10 }
+    onThreads(3) { _ in
+      for _ in 0..<2_000 {
+        heap.withMutator { mutator in
+          for value in 0..<5 { _ = mutator.allocate(Item(next: nil, value: value)) }
+        }
+      }
+    }
+    #expect(heap.statistics.allocatedObjects == 30_000)
+    #expect(heap.statistics.allocatedBytes == 30_000 * 48)
+    HeapCheck.expectEmpty(heap)
+  }
+
+  @Test("totals never fall, and never is more freed than allocated, while threads run")
+  func consistency() throws {
+    let heap = try HeapCheck.heap { $0.minimumHeap = 256 << 10 }
+    let isDone = Event()
+    let observer = TestThread {
+      var last = heap.statistics
+      while !isDone.hasHappened {
+        let now = heap.statistics
+        require(now.freedObjects <= now.allocatedObjects, "more freed than allocated")
+        require(now.heapBytes >= 0, "negative heap")
+        require(now.allocatedObjects >= last.allocatedObjects, "allocatedObjects fell")
+        require(now.allocatedBytes >= last.allocatedBytes, "allocatedBytes fell")
+        require(now.freedObjects >= last.freedObjects, "freedObjects fell")
+        last = now
+      }
+    }
+    onThreads(2) { number in
+      for _ in 0..<(number == 0 ? 30 : 3_000) {
+        heap.withMutator { mutator in
+          for value in 0..<(number == 0 ? 1_000 : 10) {
+            _ = mutator.allocate(Item(next: nil, value: value))
+          }
+        }
+      }
+    }
+    isDone.happen()
+    observer.join()
+    #expect(heap.statistics.allocatedObjects == 60_000)
+  }
+}
