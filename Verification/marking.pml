@@ -16,7 +16,8 @@
  *
  * A handshake is a request that each mutator answers at its next safepoint, at the top of its loop: handshake.pml shows
  * that status words, blocking regions, the collector acting on a mutator's behalf, attaching and detaching come
- * to just that. What is posted and the heap-wide state that an attaching mutator adopts change in one step, because the
+ * to just that. A mutator that nobody uses (idle, in the pool) has an empty stack and answers like any other: here it is one
+ * that has dropped all and does nothing. Idle mutators are retired between two cycles only, so none goes here. What is posted and the heap-wide state that a new mutator adopts change in one step, because the
  * collector changes both under the registry lock.
  *
  * The property is asserted at the moment when marking ends, and is stronger than "no reachable object is swept later":
@@ -25,8 +26,10 @@
  *
  * Configurations   NM mutators; OLD objects at the start, FRESH free slots to allocate from
  *                  WEAK        object 1 has a weak reference to it
- *                  ATTACH      mutators detach and attach at any moment
+ *                  ATTACH      the last mutator is made in the midst of the cycle
  *                  ASSIST      mutators take work from the queue
+ *                  AMBIGUOUS   mutators store words that may look like a reference to anything; the search goes on to the drain
+ *                              after OFF
  *                  DROPPER     a thread that is not attached drops a root handle (a second root slot)
  *                  STALE       stacks hold stale words, which may point into the unused rest of anybody's run
  *                  GARBAGE     what nobody could reach when the flag went up must be white when marking ends
@@ -36,6 +39,7 @@
  *                  mutator 1 stores into f[0] and has a small buffer
  * Switches         ONE_SYNC  NO_DELETION  NO_INSERTION  BLACK_EARLY  TRACE_EARLY  NO_FLUSH  NO_CONFIRM  RESET_BETWEEN
  *                  NO_SHADED_LOOKUP  UNLOCKED_END  NO_ROOT_SHADE  ROOTS_LATE  GIVE_BACK  WHITE_ATTACH  LOSE_BUFFER
+ *                  NOTE_LATE  NO_NOTE  NOTE_ALWAYS  ASSIST_EARLY  NO_LATE_DRAIN
  *
  * EAGER. A mutator that holds more can do all that one can that holds less, and more has to be marked at the end. So it is enough to
  * search the runs in which every mutator loads all that it can reach as soon as it is at leisure, and drops a reference
@@ -62,13 +66,17 @@
 #define SYNC   1
 #define SCAN   2
 #define FLUSH  3
+#define OFF    4
 
 byte f[N + 1];             /* f[o] is object o's slot; f[0] that of an object which a root keeps for ever */
 byte mark, scanned;        /* gcmarkBits, and what has been scanned or need not be */
 byte queued;               /* the shared queue */
-bool dirty = true;         /* `foundWhite`: something was newly marked since this was last cleared */
+bool foundWork = true;     /* something was newly marked, or taken from the queue by a mutator, since this was last cleared */
 bool flag;                 /* the barrier flag */
 bool finished;
+#ifdef ASSIST
+bool isMarking;            /* mutators may take work from the queue */
+#endif
 byte inHand[3];            /* what is being scanned: by the collector and, with ASSIST, by mutators */
 byte reached;              /* scratch, 0 between steps */
 
@@ -88,8 +96,8 @@ bool rootLock;
 bool rootsMark;            /* they are to mark. Guarded by: rootLock */
 #endif
 #ifdef ATTACH
-bool attached[NM];
-bool heapBlack, heapCollects; /* what attaching and detaching mutators go by. Guarded by: the registry lock */
+bool registered[NM];
+bool heapBlack;            /* what a new mutator goes by. Guarded by: the registry lock */
 #endif
 #ifdef DROPPER
 byte g;                    /* a root slot */
@@ -98,6 +106,14 @@ byte using;                /* mutators in the midst of using the handle: they ke
 #endif
 #ifdef GARBAGE
 byte garbage;
+#endif
+
+#if defined(NOTE_ALWAYS)
+#define MAY_ASSIST isMarking
+#elif defined(ASSIST_EARLY)
+#define MAY_ASSIST queued && black[m]
+#else
+#define MAY_ASSIST queued && isMarking
 #endif
 
 /* Picks an object of a set that is not empty; or nil or something on the stack. Local steps. */
@@ -193,13 +209,14 @@ inline loadAll() {
 }
 #endif
 
-/* Forgets the dead. An object that the program cannot reach, that is in no buffer and that marking will not scan has no
+/* Forgets the dead (not with AMBIGUOUS words, which may find them). An object that the program cannot reach, that is in no buffer and that marking will not scan has no
    part in what follows. Its slot and its bits are set to fixed values, so that states which differ only in such remains
    are one state. */
 inline forget() {
 #ifdef EAGER
   loadAll();
 #endif
+#ifndef AMBIGUOUS
   reached = ROOTS | STACKS | BUFFERS | (mark & ~scanned) | IN_HAND | WEAKLY;
   close(reached);
   reached = ALL & ~vacant & ~RUNS & ~reached;
@@ -230,7 +247,9 @@ inline forget() {
   scanned = scanned | reached;
   queued = queued & ~reached;
 #endif
-  reached = 0
+  reached = 0;
+#endif
+  skip
 }
 
 /* Marks and buffers. An object that is marked already can be in a buffer or not: flushing it does nothing. So the model
@@ -291,7 +310,7 @@ inline flush(m) {
   :: else -> break
   od;
   if
-  :: c -> dirty = true; queued = queued | c; c = 0
+  :: c -> foundWork = true; queued = queued | c; c = 0
   :: else
   fi
 #else
@@ -299,7 +318,7 @@ inline flush(m) {
     c = buffer[m] & ~mark;
     setMarks(c);
     queued = queued | c;
-    if :: c -> dirty = true :: else fi;
+    if :: c -> foundWork = true :: else fi;
     c = 0
   }
 #endif
@@ -308,6 +327,13 @@ inline flush(m) {
 proctype Mutator(byte m) {
   byte a, b, c, a1;
 
+#ifdef ATTACH
+  /* The last mutator is made during the cycle. */
+  if
+  :: !registered[m] -> goto away
+  :: else
+  fi;
+#endif
 end: do
 
   /* Answers. */
@@ -404,7 +430,7 @@ end: do
 #ifndef NO_SHADED_LOOKUP
      d_step { c = 2 & ~mark; setMarks(c) };
      if
-     :: c -> dirty = true; queued = queued | c; c = 0
+     :: c -> foundWork = true; queued = queued | c; c = 0
      :: else
      fi;
 #endif
@@ -412,17 +438,29 @@ end: do
 #endif
 
 #ifdef ASSIST
-  /* Work taken from the queue: one object is scanned, or put back unscanned (its part was enough). */
-  :: atomic { WHEN(queued && black[m]) -> 
-       pickFrom(queued, a);
-       queued = queued & ~SET(a);
-       busy[m] = true;
+  /* Work taken from the queue. If there is some, the note comes first; then an object is taken, if there still is one. It is
+     scanned, or put back unscanned (its part was enough). */
+  :: atomic { WHEN(MAY_ASSIST) ->
+#if !defined(NOTE_LATE) && !defined(NO_NOTE)
+       foundWork = true;
+#endif
+       busy[m] = true };
+     atomic {
        if
-       :: (mark & ~scanned & SET(a)) -> scanned = scanned | SET(a); inHand[m + 1] = SET(a)
-       :: else -> a = 0
+       :: queued ->
+          pickFrom(queued, a);
+          queued = queued & ~SET(a);
+          if
+          :: (mark & ~scanned & SET(a)) -> scanned = scanned | SET(a); inHand[m + 1] = SET(a)
+          :: else -> a = 0
+          fi
+       :: else
        fi };
      if
      :: a ->
+#ifdef NOTE_LATE
+        foundWork = true;
+#endif
         d_step { inHand[m + 1] = SET(f[a]); a = 0; forget() }
         if
         :: inHand[m + 1] ->
@@ -433,7 +471,7 @@ end: do
              forget()
            }
            if
-           :: c -> queued = queued | c; dirty = true; c = 0
+           :: c -> foundWork = true; queued = queued | c; c = 0
            :: else
            fi
         :: else
@@ -443,49 +481,63 @@ end: do
      d_step { busy[m] = false; forget() }
 #endif
 
+#ifdef AMBIGUOUS
+  /* A store of an ambiguous word: the old and the new word may look like a reference to any object, garbage included. It is
+     marked there and then, with the note and the push. */
+  :: atomic { WHEN(flag && (ALL & ~mark)) ->
+       busy[m] = true;
+       pickFrom(ALL & ~mark, a);
+       c = SET(a); a = 0;
+       setMarks(c)
+     };
+     foundWork = true;
+     d_step { queued = queued | c; c = 0; busy[m] = false; forget() }
+#endif
+
 #ifdef DROPPER
   /* A root slot, as long as the program has the handle. Setting it shades at once, under the table's lock. */
   :: atomic { WHEN(handle && g && !(hold[m] & SET(g))) -> hold[m] = hold[m] | SET(g) }
   :: atomic { WHEN(handle && !rootLock) -> rootLock = true; busy[m] = true; using++ };
      atomic { pick(b); c = (rootsMark -> (SET(g) | SET(b)) & ~mark : 0); setMarks(c) };
      if
-     :: c -> dirty = true; queued = queued | c; c = 0
+     :: c -> foundWork = true; queued = queued | c; c = 0
      :: else
      fi;
      d_step { busy[m] = false; g = b; b = 0; using--; rootLock = false; forget() }
 #endif
 
-#ifdef ATTACH
-  /* Detaching: the stack is gone. The buffer is flushed, the run handed back; then, under the registry lock, a request
-     that has come meanwhile is answered (the stack and the buffer are empty, so only the answer is left of it). */
-  :: atomic { WHEN(true) -> hold[m] = 0; busy[m] = true; forget() };
+#if defined(LOSE_BUFFER) || defined(GIVE_BACK)
+  /* An idle mutator is retired while a collection is on: what it still had is gone, or is given back too early. */
+  :: d_step { registered[m] && request[m] == NONE ->
+       hold[m] = 0;
 #ifndef LOSE_BUFFER
-     flush(m);
+       c = buffer[m]; queued = queued | (c & ~mark); setMarks(c); foundWork = true; c = 0;
 #endif
-     d_step {
        buffer[m] = 0;
-       /* While a collection is on, the unused slots stay allocated until they are swept. */
-#ifndef GIVE_BACK
-       if
-       :: !heapCollects -> vacant = vacant | rest[m]
-       :: else -> mark = mark | rest[m]; scanned = scanned | rest[m]
-       fi;
-#else
+#ifdef GIVE_BACK
        vacant = vacant | rest[m];
+#else
+       mark = mark | rest[m]; scanned = scanned | rest[m];
 #endif
        rest[m] = 0;
-       request[m] = NONE; attached[m] = false; black[m] = false
+       registered[m] = false; black[m] = false; busy[m] = true
      };
-end2: d_step { !attached[m] && !ended ->
-       attached[m] = true;
+     goto away
+#endif
+  od;
+
+#ifdef ATTACH
+away:
+end2: atomic { !registered[m] && !ended ->
+    registered[m] = true;
 #ifndef WHITE_ATTACH
-       black[m] = heapBlack;
+    black[m] = heapBlack;
 #endif
-       busy[m] = false;
-       forget()
-     }
+    busy[m] = false;
+    forget()
+  };
+  goto end
 #endif
-  od
 }
 
 #ifdef DROPPER
@@ -499,7 +551,7 @@ proctype Dropper() {
   :: rootsMark ->
      d_step { c = SET(g) & ~mark; setMarks(c) };
      if
-     :: c -> dirty = true; queued = queued | c; c = 0
+     :: c -> foundWork = true; queued = queued | c; c = 0
      :: else
      fi
   :: else
@@ -513,11 +565,10 @@ proctype Dropper() {
 inline post(k) {
   d_step {
 #ifdef ATTACH
-    heapCollects = true;
     if :: k == SCAN -> heapBlack = true :: else fi;
-    if :: attached[0] -> request[0] = k :: else fi;
+    if :: registered[0] -> request[0] = k :: else fi;
 #if NM > 1
-    if :: attached[1] -> request[1] = k :: else fi
+    if :: registered[1] -> request[1] = k :: else fi
 #endif
 #else
     request[0] = k
@@ -535,9 +586,11 @@ inline post(k) {
 inline handshake(k) { post(k); ANSWERED }
 
 /* Takes an object from the queue and reads its slot. Which object: any of them. The collector's own mark and push are one
-   step: nobody but the collector asks whether the queue is empty. */
+   step: whoever else looks at the queue may find it a step later. The test and the taking are one step, so that the
+   collector does not wait for an object that an assist took first. */
 inline scanOne() {
   atomic {
+    queued ->
     pickFrom(queued, o);
     queued = queued & ~SET(o);
     if
@@ -556,21 +609,23 @@ inline shadeSlot(slot) {
 }
 inline drain() {
   do
-  :: queued -> scanOne()
-  :: else -> break
+  :: scanOne()
+  :: queued == 0 -> break
   od
 }
 
-/* Whether the round that ends now found nothing. */
+/* Whether the round that ends now found nothing: the queue first, then the note. */
 inline look() {
-  clean = !dirty;
-  clean = clean && queued == 0
+  clean = queued == 0;
+  clean = clean && !foundWork
 }
-/* The last look, and the decision. A weak look-up may find a white target when everybody has answered; so the look and the
+/* The last look, and the decision. A weak look-up may find a white target when everybody has answered. So the look and the
    decision are made under the lock under which look-ups mark. */
 inline lookAndEnd() {
 #if defined(LOCKED) && !defined(UNLOCKED_END)
-  atomic { !rootLock -> clean = !dirty && queued == 0; ended = clean }
+  atomic { !rootLock -> rootLock = true };
+  look();
+  d_step { ended = clean; rootLock = false }
 #else
   look();
   ended = clean
@@ -603,7 +658,7 @@ proctype Collector() {
 #ifdef TRACE_EARLY
   do
   :: ANSWERED -> break
-  :: queued -> scanOne()
+  :: scanOne()
   od;
 #else
   ANSWERED;
@@ -617,10 +672,14 @@ proctype Collector() {
   atomic { !rootLock -> shadeSlot(g) };
 #endif
 
+#ifdef ASSIST
+  isMarking = true;
+#endif
+
   /* terminateMarking. Two rounds in a row that find nothing, the note being cleared before the first of them only. */
   do
   :: drain();
-     dirty = false;
+     foundWork = false;
 #ifdef NO_FLUSH
      ended = true;
      break;
@@ -638,7 +697,7 @@ proctype Collector() {
      :: clean ->
 #ifdef RESET_BETWEEN
         drain();
-        dirty = false;
+        foundWork = false;
 #endif
         handshake(FLUSH);
         lookAndEnd();
@@ -649,16 +708,31 @@ proctype Collector() {
      :: else
      fi;
 #endif
-     dirty = true /* or false: it is cleared before it is read again */
+     foundWork = true /* or false: it is cleared before it is read again */
   od;
 
-  /* Nothing that can be reached is white, and nothing has changed it since the last look. Then the model forgets
+  /* Nothing that can be reached is white, and nothing has changed it since the last look. In the end the model forgets
      everything, so that what the mutators do afterwards costs no states. */
   skip; /* Spin does not let a loop break into a d_step */
   d_step {
     reached = ROOTS | STACKS;
     close(reached);
-    assert((reached & ~mark) == 0);
+    assert((reached & ~mark) == 0)
+  };
+#ifdef ASSIST
+  isMarking = false;
+#endif
+#ifdef AMBIGUOUS
+  /* lowerBarrier. What a late ambiguous word has found is marked whole: nothing that lives on refers to something swept. */
+  flag = false;
+  handshake(OFF);
+#ifndef NO_LATE_DRAIN
+  drain();
+#endif
+  skip;
+  d_step { reached = mark; close(reached); assert((reached & ~mark) == 0) };
+#endif
+  d_step {
 #ifdef GARBAGE
     assert((garbage & mark) == 0);
 #endif
@@ -681,7 +755,7 @@ proctype Collector() {
 #ifdef DROPPER
     g = 0; handle = false;
 #endif
-    mark = 254; scanned = 254; queued = 0; vacant = 0; dirty = false; flag = false
+    mark = 254; scanned = 254; queued = 0; vacant = 0; foundWork = false; flag = false
   }
 }
 
@@ -728,9 +802,11 @@ init {
     vacant = ALL & ~((1 << (OLD + 1)) - 1);
     i = 0;
 #ifdef ATTACH
-    attached[0] = true;
-#if NM > 1
-    attached[1] = true;
+    registered[0] = true;
+#if defined(LOSE_BUFFER) || defined(GIVE_BACK)
+    registered[1] = true;
+#else
+    busy[1] = true; hold[1] = 0;
 #endif
 #endif
 #ifdef BLACK_START

@@ -4,21 +4,25 @@
  * One span's bits and its place in the mark queue: the other models treat an object as a span of its own, and this
  * one shows that a span with several slots loses nothing.
  *
- * Two threads mark (a plain test, an atomic or, an exchange of `queued`, a push), two scan (a pop, `queued` cleared, the marks read,
- * `scanned` set), and a detaching mutator hands the unused end of its run back. All of them share one word of marks.
+ * Two threads mark (a plain test, an atomic or, an exchange of `queued`, a push), and two scan (a pop, `queued` cleared, the
+ * marks read, `scanned` read and set). The span's owner takes a run and makes it black, because it allocates black: it sets the run's
+ * `scanned` bits, then its marks, and then it initialises the objects. All of them share one word of each bitmap.
  * The queue is linked through the spans themselves, so a span must never be in it twice.
  *
- * Property    when all is quiet, the queue is empty and every mark that was set has been scanned
- * Switches    READ_FIRST  CLEAR_FIRST  PLAIN_MARK  PLAIN_HANDBACK  NO_QUEUED
+ * The steps are interleaved, so what the owner writes is seen in the order in which it is written. In the code that takes a
+ * releasing store of the marks and an acquiring load; MARKS_FIRST is what could be seen without them.
+ *
+ * Property    nobody scans a slot of the run; when all is quiet, the queue is empty and every mark that was set has been scanned
+ * Switches    READ_FIRST  CLEAR_FIRST  PLAIN_MARK  PLAIN_BLACKEN  NO_QUEUED  MARKS_FIRST
  */
-#define UNUSED 4           /* slot 2: the rest of a run that is handed back */
+#define RUN 4              /* slot 2: the run that the owner makes black */
 
-byte marks = UNUSED, scanned = UNUSED;
+byte marks, scanned;
 bool queued;
 byte length;               /* how often the span is in the queue */
 byte scans;                /* ghost: slots that some scanner has read */
 byte wanted;               /* ghost: slots that a marker has found */
-byte working = 3;          /* markers and the detaching mutator that are not through */
+byte working = 3;          /* markers and the owner that are not through */
 byte scanning;             /* scanners between their pop and the end of their scan */
 
 inline markSlot(s) {
@@ -56,19 +60,25 @@ inline markSlot(s) {
 active proctype MarkerA() { byte old; markSlot(1); markSlot(2); working-- }
 active proctype MarkerB() { byte old; markSlot(2); markSlot(1); working-- }
 
-active proctype Detaching() {
-#ifdef PLAIN_HANDBACK
-  byte old = marks;
-  marks = old & ~UNUSED;
+/* blacken: `scanned` first. */
+active proctype Owner() {
+#ifdef MARKS_FIRST
+  marks = marks | RUN;
+  scanned = scanned | RUN;
 #else
-  marks = marks & ~UNUSED;
+  scanned = scanned | RUN;
+#ifdef PLAIN_BLACKEN
+  byte old = marks;
+  marks = old | RUN;
+#else
+  marks = marks | RUN;
 #endif
-  scanned = scanned & ~UNUSED;
+#endif
   working--
 }
 
 active [2] proctype Scanner() {
-  byte found;
+  byte found, before;
 end: do
 #ifdef CLEAR_FIRST
   :: atomic { length > 0 -> scanning++; queued = false };
@@ -82,12 +92,13 @@ end: do
      queued = false;
 #endif
 #endif
-     found = marks & ~scanned;
+     found = marks;
 #ifdef READ_FIRST
      queued = false;
 #endif
-     scanned = scanned | found;
-     d_step { scans = scans | found; found = 0; scanning-- }
+     /* What it was first to set is its own. */
+     d_step { before = scanned; scanned = scanned | found; found = found & ~before; before = 0 };
+     d_step { assert(!(found & RUN)); assert(!(scans & found)); scans = scans | found; found = 0; scanning-- }
   od
 }
 

@@ -15,12 +15,16 @@
  *
  * Properties       no object that lives is freed; a span is swept only from the generation before; no slot that was
  *                  never allocated becomes an object; at the start of a cycle all marks are clear, all spans are of the heap's
- *                  generation, and all that was dead when the last cycle began is gone
- * Configurations   NM, S, SLOTS, CYCLES; DETACH, STALE, BUFFER, DROPPER
+ *                  generation, and all that was dead when the last cycle began is gone; from then until sweeping is allowed
+ *                  again, nobody sweeps
+ *                  `ends` (STARVE): finishSweeping ends, however often mutators look for something to sweep
+ * Configurations   NM, S, SLOTS, CYCLES; STALE, BUFFER, DROPPER
+ *                  RETIRE: idle mutators are retired between two cycles, new ones come at any time
+ *                  CHECKED: mutators ask whether a slot is allocated, in spans that others own
  * Variant          EARLY_SWEEP: sweeping is allowed when RETURN is posted, not when all have answered: as good, because a mutator
  *                  sweeps only when `sweepable` is its own generation; what must wait for the answers is the next cycle
  * Switches         NO_FINISH  NO_FINISH_WAIT  NO_OFF  NO_RETURN_WAIT  KEEP_ALLOWED  KEEP_SPANS  STAY_BLACK  HEAP_GENERATION  KEEP_MARKS
- *                  GIVE_BACK  COLLECT_LATE  KEEP_BUFFER  ROOTS_MARK_ON  OWN_ATTACH
+ *                  GIVE_BACK  COLLECT_LATE  KEEP_BUFFER  ROOTS_MARK_ON  OWN_ATTACH  NO_REREAD  WAIT_FIRST  FREE_INDEX_FIRST
  */
 #ifndef NM
 #define NM 2
@@ -54,16 +58,26 @@ byte object[S], live[S], dead[S]; /* ghosts: slots that hold an object; that the
 
 byte heapGeneration;       /* Guarded by: the registry lock (changes with the posting of RETURN) */
 bool heapBlack;            /* likewise, with SCAN and RETURN */
-bool heapCollects;         /* likewise, from raising the flag to RETURN */
-byte sweepable;            /* the generation whose unswept spans may be swept, or 4: none may */
-byte sweepers;             /* mutators that sweep */
+byte sweepable;            /* sweepableGeneration: the one whose mutators may sweep, or 4: none may */
+byte sweepers;             /* activeSweepers: mutators that sweep or are about to look whether they may */
+#ifdef RETIRE
+bool cycleIsOn;            /* from raising the flag until all have answered RETURN: nobody is retired */
+#endif
+#if !defined(KEEP_ALLOWED) && !defined(NO_FINISH_WAIT)
+#define SECTION            /* nobody sweeps between finishSweeping and the next time when it is allowed */
+bool closed;               /* ghost */
+byte inside;               /* ghost: mutators that have found that they may sweep, and have not finished */
+#endif
+#ifdef STARVE
+bool finishing;            /* finishSweeping is under way */
+#endif
 bool flag;
 #ifdef DROPPER
 bool rootsMark;
 #endif
 
 byte request[NM];
-bool attached[NM];
+bool registered[NM];       /* Guarded by: the registry lock */
 byte mine[NM];             /* the mutator's copy of the generation; changed by RETURN and by attaching only */
 bool black[NM];
 byte span[NM];             /* cached span + 1, or 0 */
@@ -113,29 +127,28 @@ inline pickBit(set, v) {
   fi
 }
 
-/* Hands the cached span back. The rest of the run was never allocated, so its marks go, and freeIndex goes back to the cursor;
-   unless somebody may be about to mark such a slot for a stale word: then the rest stays allocated, as if it held objects
-   that nobody refers to, until it is swept. */
-inline handBack(m, keeping) {
+/* Hands the cached span back. The rest of the run was never allocated, so its marks go, and freeIndex goes back to the cursor.
+   (Nobody may be about to mark such a slot for a stale word then: a span is handed back for RETURN and between two cycles.) */
+inline handBack(m) {
   if
   :: span[m] ->
      s = span[m] - 1;
-     if
-     :: keeping -> object[s] = object[s] | (BELOW(limit[m]) & ~BELOW(cursor[m]))
-     :: else ->
 #ifndef KEEP_MARKS
-        marks[s] = marks[s] & ~(BELOW(limit[m]) & ~BELOW(cursor[m]));
+     marks[s] = marks[s] & ~(BELOW(limit[m]) & ~BELOW(cursor[m]));
 #endif
-        freeIndex[s] = cursor[m]
-     fi;
+     freeIndex[s] = cursor[m];
      place[s] = LISTED;
      span[m] = 0; cursor[m] = 0; limit[m] = 0; s = 0
   :: else
   fi
 }
 
-/* Sweeps span s, which the caller owns, to generation g. Two steps: the bits, and what makes the span usable. */
+/* Sweeps span s, which the caller owns, to generation g. Two steps: the bits, and what makes the span usable. The order
+   matters to checked stores, which look at spans that others sweep. */
 inline sweep(s, g) {
+#ifdef FREE_INDEX_FIRST
+  freeIndex[s] = 0;
+#endif
   d_step {
     assert(generation[s] == (g + 3) % 4);
     b = marks[s];
@@ -153,8 +166,19 @@ inline sweep(s, g) {
   }
 }
 
+#ifdef SECTION
+#define ENTER assert(!closed); inside++
+#define LEAVE inside--
+#else
+#define ENTER skip
+#define LEAVE skip
+#endif
+
 proctype Mutator(byte m) {
   byte s, b;
+#ifdef CHECKED
+  byte c;
+#endif
 
 end: do
   /* Answers. */
@@ -172,7 +196,7 @@ end: do
        request[m] = NONE }
   :: atomic { request[m] == RETURN ->
 #ifndef KEEP_SPANS
-       handBack(m, false);
+       handBack(m);
 #endif
 #ifndef STAY_BLACK
        black[m] = false;
@@ -211,12 +235,12 @@ end: do
 
   /* The next span: one swept with room, or fresh from the page heap. */
 #define ROOMY(s, g) (SWEPT(s, g) && HAS_ROOM(s))
-  :: atomic { attached[m] && !span[m] && ANY2(ROOMY, mine[m]) ->
+  :: atomic { registered[m] && !span[m] && ANY2(ROOMY, mine[m]) ->
        CHOOSE2(ROOMY, mine[m], s);
        assert(generation[s] == mine[m]);
        place[s] = CACHED; span[m] = s + 1;
        cursor[m] = freeIndex[s]; limit[m] = freeIndex[s]; s = 0 }
-  :: atomic { attached[m] && !span[m] && ANY(FRESH) ->
+  :: atomic { registered[m] && !span[m] && ANY(FRESH) ->
        CHOOSE(FRESH, s);
        assert(marks[s] == 0 && object[s] == 0);
        place[s] = CACHED; span[m] = s + 1;
@@ -228,14 +252,22 @@ end: do
 #endif
        s = 0 }
 
-  /* Or one that has to be swept first: the test, the counting, the taking, the sweep. */
-  :: attached[m] && !span[m] && sweepable == mine[m] && ANY2(UNSWEPT, mine[m]) ->
+  /* Or one that has to be swept first: the test, the count, the test again; then the taking and the sweep. */
+  :: registered[m] && !span[m] && sweepable == mine[m] ->
      sweepers++;
      if
-     :: atomic { ANY2(UNSWEPT, mine[m]) -> CHOOSE2(UNSWEPT, mine[m], s); place[s] = SWEEPING };
-        sweep(s, mine[m]);
-        atomic { place[s] = (allocated[s] == 0 -> PAGES : LISTED); s = 0 }
-     :: !ANY2(UNSWEPT, mine[m])
+#ifndef NO_REREAD
+     :: sweepable != mine[m]
+     :: atomic { sweepable == mine[m] -> ENTER };
+#else
+     :: atomic { true -> ENTER };
+#endif
+        if
+        :: atomic { ANY2(UNSWEPT, mine[m]) -> CHOOSE2(UNSWEPT, mine[m], s); place[s] = SWEEPING };
+           sweep(s, mine[m]);
+           atomic { place[s] = (allocated[s] == 0 -> PAGES : LISTED); s = 0; LEAVE }
+        :: atomic { !ANY2(UNSWEPT, mine[m]) -> LEAVE }
+        fi
      fi;
      sweepers--
 
@@ -244,7 +276,7 @@ end: do
 
   /* A store that finds the flag up; then, without a safepoint in between, the shade of something that lives: what it reads or
      what it writes. */
-  :: attached[m] && flag ->
+  :: registered[m] && flag ->
      if
      :: atomic { ANY(LIVES) -> CHOOSE(LIVES, s); pickBit(live[s], b); marks[s] = marks[s] | b; s = 0; b = 0 }
 #ifdef BUFFER
@@ -255,16 +287,24 @@ end: do
      :: true
      fi
 
-#ifdef DETACH
-  :: atomic { attached[m] ->
-#ifdef GIVE_BACK
-       handBack(m, false);
-#else
-       handBack(m, heapCollects);
+#ifdef CHECKED
+  /* A checked store asks whether a slot is allocated, without owning its span: freeIndex first, then the bits. */
+  :: atomic { registered[m] && ANY(LIVES) -> CHOOSE(LIVES, s); pickBit(live[s], b); c = BELOW(freeIndex[s]) };
+     atomic { assert(!(live[s] & b) || ((c | allocated[s]) & b)); s = 0; b = 0; c = 0 }
 #endif
-       attached[m] = false; request[m] = NONE; black[m] = false }
-  :: atomic { !attached[m] ->
-       attached[m] = true; black[m] = heapBlack;
+
+#ifdef RETIRE
+  /* A mutator that is idle is retired. (Idle ones answer like any other.) */
+#ifdef GIVE_BACK
+  :: atomic { registered[m] && request[m] == NONE ->
+#else
+  :: atomic { registered[m] && request[m] == NONE && !cycleIsOn ->
+#endif
+       handBack(m);
+       registered[m] = false; black[m] = false }
+  /* A new one. */
+  :: atomic { !registered[m] ->
+       registered[m] = true; black[m] = heapBlack;
 #ifndef OWN_ATTACH
        mine[m] = heapGeneration
 #endif
@@ -286,36 +326,43 @@ end: do
 #if NM > 1
 #define ANSWERED (request[0] == NONE && request[1] == NONE)
 inline post(k) {
-  if :: attached[0] -> request[0] = k :: else fi;
-  if :: attached[1] -> request[1] = k :: else fi
+  if :: registered[0] -> request[0] = k :: else fi;
+  if :: registered[1] -> request[1] = k :: else fi
 }
 #else
 #define ANSWERED (request[0] == NONE)
 inline post(k) {
-  if :: attached[0] -> request[0] = k :: else fi
+  if :: registered[0] -> request[0] = k :: else fi
 }
 #endif
 
-/* Step 1, and what must be true when it is done. */
+/* Step 1, and what must be true when it is done: sweeps all; says that nobody may sweep; waits for those who have begun. */
 inline finishSweeping() {
+#ifdef STARVE
+  finishing = true;
+#endif
 #ifndef NO_FINISH
   do
-  :: ANY2(UNSWEPT, heapGeneration) -> 
-     if
-     :: atomic { ANY2(UNSWEPT, heapGeneration) -> CHOOSE2(UNSWEPT, heapGeneration, s); place[s] = SWEEPING };
-        sweep(s, heapGeneration);
-        atomic { place[s] = (allocated[s] == 0 -> PAGES : LISTED); s = 0 }
-     :: !ANY2(UNSWEPT, heapGeneration)
-     fi
-#ifdef NO_FINISH_WAIT
+  :: atomic { ANY2(UNSWEPT, heapGeneration) -> CHOOSE2(UNSWEPT, heapGeneration, s); place[s] = SWEEPING };
+     sweep(s, heapGeneration);
+     atomic { place[s] = (allocated[s] == 0 -> PAGES : LISTED); s = 0 }
   :: !ANY2(UNSWEPT, heapGeneration) -> break
-#else
-  :: !ANY2(UNSWEPT, heapGeneration) -> if :: sweepers == 0 -> break :: else fi
-#endif
   od;
+#endif
+#if defined(WAIT_FIRST) && !defined(NO_FINISH_WAIT)
+  sweepers == 0;
 #endif
 #ifndef KEEP_ALLOWED
   sweepable = 4;
+#endif
+#if !defined(WAIT_FIRST) && !defined(NO_FINISH_WAIT)
+  sweepers == 0;
+#endif
+#ifdef STARVE
+  finishing = false;
+#endif
+#ifdef SECTION
+  d_step { assert(inside == 0); closed = true };
 #endif
   skip; /* Spin does not let a loop break into a d_step */
   d_step {
@@ -342,6 +389,12 @@ inline staleWord() {
   fi
 }
 
+#ifdef SECTION
+#define ALLOW sweepable = heapGeneration; closed = false
+#else
+#define ALLOW sweepable = heapGeneration
+#endif
+
 proctype Collector() {
   byte s, b, cycle;
 
@@ -351,8 +404,8 @@ proctype Collector() {
      finishSweeping();
 
      d_step {
-#ifndef COLLECT_LATE
-       heapCollects = true;
+#if defined(RETIRE) && !defined(COLLECT_LATE)
+       cycleIsOn = true;
 #endif
        flag = true;
        do
@@ -368,7 +421,10 @@ proctype Collector() {
 #ifdef STALE
      staleWord();
 #endif
-     d_step { heapBlack = true; heapCollects = true; post(SCAN) };
+#ifdef RETIRE
+     cycleIsOn = true;
+#endif
+     d_step { heapBlack = true; post(SCAN) };
      ANSWERED;
 
 #ifdef STALE
@@ -400,16 +456,19 @@ proctype Collector() {
      /* advanceGeneration */
      d_step {
        heapGeneration = (heapGeneration + 1) % 4;
-       heapBlack = false; heapCollects = false;
+       heapBlack = false;
        post(RETURN)
 #ifdef EARLY_SWEEP
-       ; sweepable = heapGeneration
+       ; ALLOW
 #endif
      };
 #ifndef NO_RETURN_WAIT
      ANSWERED;
 #endif
-     sweepable = heapGeneration;
+#ifdef RETIRE
+     cycleIsOn = false;
+#endif
+     d_step { ALLOW };
 #if defined(DROPPER) && defined(ROOTS_MARK_ON)
      if :: atomic { ANY2(UNSWEPT, heapGeneration) -> CHOOSE2(UNSWEPT, heapGeneration, s); place[s] = SWEEPING };
         sweep(s, heapGeneration);
@@ -425,12 +484,16 @@ proctype Collector() {
 
 init {
   atomic {
-    attached[0] = true;
+    registered[0] = true;
     run Mutator(0);
 #if NM > 1
-    attached[1] = true;
+    registered[1] = true;
     run Mutator(1);
 #endif
     run Collector()
   }
 }
+
+#ifdef STARVE
+ltl ends { [] (finishing -> <> !finishing) }
+#endif

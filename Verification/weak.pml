@@ -10,7 +10,7 @@
  * object may get a weak reference of its own.
  *
  * The root table's lock makes three things whole: a look-up that finds its target unmarked while marking is on; the
- * collector's last look at `foundWhite` with the decision that marking has ended; the end of that state. Each is one step here.
+ * collector's last look at `foundWork` with the decision that marking has ended; the end of that state. Each is one step here.
  *
  * Properties   a look-up never returns a dead object, nor another one than its target; it returns nil only when the target can
  *              be reached from no root and no stack; a target that dies has its cell cleared first; nothing reachable is swept
@@ -34,7 +34,7 @@
 byte made = 1, marks, root = 1; /* objects are the bits 1 and 2 */
 byte young;                /* in spans of the new generation: not swept in this one */
 byte cell = 1;             /* the weak cell's target, or 0 */
-bool flag, dirty;
+bool flag, foundWork;
 bool marking, ended;       /* what look-ups go by. Guarded by: the root table's lock */
 
 byte hold[NM], buffer[NM], request[NM], looking[NM];
@@ -56,7 +56,7 @@ inline handshake(k) { post(k); ANSWERED }
 /* One step: marking.pml shows what may happen within. */
 inline flush(m) {
   if
-  :: buffer[m] & ~marks -> marks = marks | buffer[m]; dirty = true
+  :: buffer[m] & ~marks -> marks = marks | buffer[m]; foundWork = true
   :: else
   fi;
   buffer[m] = 0
@@ -125,7 +125,7 @@ end: do
        :: else ->
 #ifndef NO_SHADED_LOOKUP
           if
-          :: !(marks & o) -> marks = marks | o; dirty = true
+          :: !(marks & o) -> marks = marks | o; foundWork = true
           :: else
           fi;
 #endif
@@ -175,7 +175,7 @@ proctype Collector() {
      marks = marks | root;
 
      do
-     :: dirty = false;
+     :: foundWork = false;
 #ifdef SETTLE_EARLY
         settle();
 #endif
@@ -185,9 +185,9 @@ proctype Collector() {
         handshake(FLUSH);
 #endif
         if
-        :: !dirty ->
+        :: !foundWork ->
            handshake(FLUSH);
-           d_step { clean = !dirty; ended = clean }
+           d_step { clean = !foundWork; ended = clean }
            if
            :: clean -> clean = false; break
            :: else
