@@ -49,7 +49,8 @@ extension AttachedMutator {
       stackPointer <= base,
       "a thread inside withMutator runs on another stack than it entered with: a signal handler "
         + "or a coroutine that switches stacks may not use the heap")
-    unsafe state.pointee.marker.scanStack(from: stackPointer, to: base)
+    unsafe state.pointee.marker.scanStack(
+      from: stackPointer, to: base, fakeStack: state.pointee.fakeStack)
     unsafe state.pointee.marker.settle()
     unsafe state.pointee.marker.withShared {
       _ = $0.counters.rootBytes.add(Int(base - stackPointer), ordering: .relaxed)

@@ -91,10 +91,23 @@ internal import Synchronization
     counters.sweepNanoseconds.add(Int(heap_thread_cpu() - start), ordering: .relaxed)
   }
 
+  /// Spans that the collector takes at a time. More means fewer visits to the locks of the shelf
+  /// and the page heap, less leaves more to the mutators that need slots just then.
+  private static var batch: Int { 32 }
+
   private func sweepAll(of shelf: SpanShelf, to generation: UInt32) {
-    while let span = shelf.popPartial(of: generation &- 1) ?? shelf.popFull(of: generation &- 1) {
-      sweep(span, to: generation)
-      if span.allocatedCount == 0 { pageHeap.freeSpan(span) } else { shelf.put(span) }
+    while true {
+      var unswept = shelf.popPartial(of: generation &- 1, atMost: Self.batch)
+      if unswept.isEmpty { unswept = shelf.popFull(of: generation &- 1, atMost: Self.batch) }
+      if unswept.isEmpty { return }
+      var empty = SpanStack()
+      var kept = SpanStack()
+      while let span = unswept.pop() {
+        sweep(span, to: generation)
+        if span.allocatedCount == 0 { empty.push(span) } else { kept.push(span) }
+      }
+      if !empty.isEmpty { pageHeap.freeSpans(empty) }
+      if !kept.isEmpty { shelf.put(kept) }
     }
   }
 
@@ -114,13 +127,14 @@ internal import Synchronization
   package func sweepForSlots(_ shelf: SpanShelf, _ mutator: AttachedMutator) -> HeapSpan? {
     let state = unsafe mutator.state
     let generation = unsafe state.pointee.generation
-    // Relaxed: looked at again below.
-    guard unsafe words.pointee.sweepableGeneration.load(ordering: .relaxed) == generation else {
+    // Acquiring: pairs with `open`, so an empty list is empty for good.
+    guard unsafe words.pointee.sweepableGeneration.load(ordering: .acquiring) == generation else {
       return nil
     }
+    guard shelf.mayHaveSpans(of: generation &- 1) else { return nil }
     unsafe words.pointee.activeSweepers.add(1, ordering: .sequentiallyConsistent)
     defer { unsafe words.pointee.activeSweepers.subtract(1, ordering: .releasing) }
-    // See Note [Sweep hand-over]. Acquiring: pairs with `open`.
+    // See Note [Sweep hand-over].
     guard
       unsafe words.pointee.sweepableGeneration.load(ordering: .sequentiallyConsistent)
         == generation

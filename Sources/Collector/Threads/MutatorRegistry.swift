@@ -74,6 +74,7 @@ struct ProtocolState: Sendable {
     unsafe state.pointee.stackBase = stackBase
     unsafe state.pointee.wasUsed = true
     unsafe state.pointee.thread = heap_thread_self()
+    unsafe state.pointee.fakeStack = UInt(bitPattern: heap_fake_stack())
     unsafe state.pointee.enclosing = UInt(bitPattern: heap_current())
     unsafe heap_set_current(state)
     return mutator
@@ -122,6 +123,7 @@ struct ProtocolState: Sendable {
     unsafe mutatorState.pointee.enclosing = 0
     // The stack holds no reference any more.
     unsafe mutatorState.pointee.stackBase = 0
+    unsafe mutatorState.pointee.fakeStack = 0
     mutator.enterBlocking(stackPointer: 0)
     state.withLock { $0.idle.append(mutator) }
   }

@@ -44,6 +44,8 @@ public import Synchronization
   package var stackBase: UInt = 0
   /// Where the stack ends, while blocked.
   package var stackPointer: UInt = 0
+  /// The thread's fake stack, where AddressSanitizer keeps the locals of functions, or 0.
+  var fakeStack: UInt = 0
 
   /// Bytes taken since they were last added to the heap's.
   package var unaccountedBytes = 0
