@@ -34,12 +34,13 @@
  *                  STALE       stacks hold stale words, which may point into the unused rest of anybody's run
  *                  GARBAGE     what nobody could reach when the flag went up must be white when marking ends
  *                  POLLS       mutators answer when asked; with LTL `ends`
+ * Variant          NOTE_AFTER: an assist notes only when it is through
  * Smaller searches EAGER       see below; FINE: a flush in its single steps; STORELESS: no stores but initialising ones;
  *                  BLACK_START: begins when all stacks have been scanned; CHAIN: one graph; FEW_STORES: mutator 0 clears slots,
  *                  mutator 1 stores into f[0] and has a small buffer
  * Switches         ONE_SYNC  NO_DELETION  NO_INSERTION  BLACK_EARLY  TRACE_EARLY  NO_FLUSH  NO_CONFIRM  RESET_BETWEEN
  *                  NO_SHADED_LOOKUP  UNLOCKED_END  NO_ROOT_SHADE  ROOTS_LATE  GIVE_BACK  WHITE_ATTACH  LOSE_BUFFER
- *                  NOTE_LATE  NO_NOTE  NOTE_ALWAYS  ASSIST_EARLY  NO_LATE_DRAIN
+ *                  NOTE_BEFORE  NO_NOTE  NOTE_ALWAYS  ASSIST_EARLY  NO_LATE_DRAIN
  *
  * EAGER. A mutator that holds more can do all that one can that holds less, and more has to be marked at the end. So it is enough to
  * search the runs in which every mutator loads all that it can reach as soon as it is at leisure, and drops a reference
@@ -438,10 +439,12 @@ end: do
 #endif
 
 #ifdef ASSIST
-  /* Work taken from the queue. If there is some, the note comes first; then an object is taken, if there still is one. It is
-     scanned, or put back unscanned (its part was enough). */
+  /* Work taken from the queue. If there is some, a note comes first; then an object is taken, if there still is one, and
+     scanned. Who has taken one notes again when it is through, whether it found anything or not: the collector may have cleared the
+     first note while the object was in the mutator's hands, and what the scan did not find any more may be in the buffer of
+     another mutator, which has answered for this round. */
   :: atomic { WHEN(MAY_ASSIST) ->
-#if !defined(NOTE_LATE) && !defined(NO_NOTE)
+#if !defined(NOTE_AFTER) && !defined(NO_NOTE)
        foundWork = true;
 #endif
        busy[m] = true };
@@ -458,9 +461,6 @@ end: do
        fi };
      if
      :: a ->
-#ifdef NOTE_LATE
-        foundWork = true;
-#endif
         d_step { inHand[m + 1] = SET(f[a]); a = 0; forget() }
         if
         :: inHand[m + 1] ->
@@ -475,7 +475,10 @@ end: do
            :: else
            fi
         :: else
-        fi
+        fi;
+#if !defined(NOTE_BEFORE) && !defined(NO_NOTE)
+        foundWork = true
+#endif
      :: else
      fi;
      d_step { busy[m] = false; forget() }

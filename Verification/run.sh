@@ -92,6 +92,8 @@ full   marking/two-weak                  marking    safety    clean    NM=2 OLD=
 full   marking/roots                     marking    safety    clean    NM=1 OLD=2 EAGER FINE DROPPER
 full   marking/weak-attach               marking    safety    clean    NM=2 OLD=1 EAGER FINE WEAK ATTACH
 full   marking/assist-one                marking    safety    clean    NM=1 OLD=2 EAGER FINE ASSIST
+full   marking/assist-three              marking    safety    clean    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES
+full   marking/assist-three-after        marking    safety    clean    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES NOTE_AFTER
 full   marking/assist-two                marking    safety    clean    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START
 full   marking/two-ambiguous             marking    safety    clean    NM=2 OLD=2 EAGER AMBIGUOUS BLACK_START
 quick  marking/one-sync                  marking    safety    error    NM=2 OLD=1 ONE_SYNC
@@ -104,7 +106,7 @@ quick  marking/no-flush                  marking    safety    error    NM=1 OLD=
 full   marking/no-confirm                marking    safety    error    NM=2 OLD=2 EAGER FINE BLACK_START NO_CONFIRM
 full   marking/reset-between             marking    safety    error    NM=2 OLD=3 EAGER FINE BLACK_START CHAIN FEW_STORES RESET_BETWEEN
 quick  marking/no-note                   marking    safety    error    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES NO_NOTE
-full   marking/note-late                 marking    safety    error    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES NOTE_LATE
+quick  marking/note-before               marking    safety    error    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES NOTE_BEFORE
 quick  marking/note-always               marking    ltl       error    NM=2 OLD=1 EAGER POLLS ASSIST NOTE_ALWAYS
 quick  marking/no-late-drain             marking    safety    error    NM=1 OLD=2 EAGER AMBIGUOUS NO_LATE_DRAIN
 quick  marking/lose-buffer               marking    safety    error    NM=2 OLD=1 EAGER ATTACH LOSE_BUFFER
