@@ -62,7 +62,7 @@ check() {
   case $verdict in failed*) failures=$((failures + 1)) ;; esac
 }
 
-check probe_allocate 40 slotSlow
+check probe_allocate 40 allocateSlow
 check probe_store_reference 18 recordSlow
 check probe_load_reference 5
 check probe_increment 5

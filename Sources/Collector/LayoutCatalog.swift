@@ -41,15 +41,21 @@ package final class LayoutCatalog: Sendable {
   }
 
   /// What lies at an offset of an object: `field left`, `element 3, field left`.
-  func field(of layout: HeapLayout, at offset: Int) -> String {
+  ///
+  /// - Parameter path: the way on from the field, if the field is an enum: `.case pair.0`.
+  func field(of layout: HeapLayout, at offset: Int, path: String = "") -> String {
     let name = entries.withLock { $0[layout.identifier].fieldName }
     switch layout.kind {
-    case .object: return "field \(name(offset))"
+    case .object: return "field \(name(offset))\(path)"
     case .array:
       let (element, inside) = (offset - Int(layout.elementsOffset))
         .quotientAndRemainder(dividingBy: max(Int(layout.size), 1))
       let field = name(inside)
-      return field.isEmpty ? "element \(element)" : "element \(element), field \(field)"
+      // An element that is an enum itself has no field name before the case.
+      if field.isEmpty {
+        return "element \(element)" + (path.isEmpty ? "" : ", \(path.dropFirst())")
+      }
+      return "element \(element), field \(field)\(path)"
     }
   }
 }

@@ -108,7 +108,8 @@ struct BarrierBufferTests {
       program.beginCycle()
       unsafe WriteBarrier.recordAggregate(
         destination: target, source: nil, count: 1, stride: 40,
-        references: fixture.node.references, ambiguous: fixture.node.ambiguous)
+        references: fixture.node.references, ambiguous: fixture.node.ambiguous,
+        by: program.mutator)
       program.initialize(target, HeapFixture.left, 0)
       program.initialize(target, HeapFixture.ambiguous, 0)
       program.endCycle()

@@ -63,7 +63,7 @@ struct StoreCheckTests {
         program.store(4711, into: program.makeNode(), HeapFixture.left)
       }
     }
-    #expect(result.said("is not a reference: 0x1267"))
+    #expect(result.said("0x1267, which is no reference, was stored into field"))
   }
 
   @Test("storing another heap's reference is named")

@@ -185,7 +185,8 @@ import Testing
         }
       }
     }
-    expect(result, says: "a reference to an object of another heap was stored")
+    expect(result, says: "a reference to an object of another heap (0x")
+    expect(result, says: ") was stored into field next of a TestNode at 0x")
   }
 
   @Test("storing on a thread that is not attached is found in checked mode")

@@ -14,15 +14,16 @@
 //                    been scanned may load a white reference and destroy the last path to it
 //   insertion half   keeps what comes from a stack that has not been scanned yet
 //
-// Shading goes through the mutator's buffer. No safepoint lies between the test of the flag
-// and the store, so a handshake falls before or after a whole store, never into it; that is
-// why the second barrier handshake ends every store that began without the barrier.
+// Shading goes through the mutator's buffer. No safepoint lies between the test of the flag and
+// the store, so a handshake falls before or after a whole store, never into it. That is why the
+// second barrier handshake ends every store that began without the barrier.
 //
 // The flag is the process's: it is up while any heap wants its stores recorded. Whether this
-// heap does is its own word, read here.
+// heap wants it is the heap's own word, read here. In checked mode the flag is always up, so that
+// every store comes here and is checked (StoreCheck).
 //
-// A store through a reference from a thread that is not attached to the reference's heap
-// breaks the contract; it is found here, while the flag is up, and in checked mode always.
+// A store by a thread that is not attached to the heap of the object, or that is in a blocking
+// region, breaks the contract. It is found here: while the flag is up, and in checked mode always.
 //
 // Model: Verification/marking.pml. Invariants in words: Documentation/Protocol.md
 
@@ -34,15 +35,19 @@ internal import Synchronization
 @usableFromInline package enum WriteBarrier {
   // MARK: - Slow path
 
-  /// Records the store of `new` into the heap word at `slot`, which is about to happen.
-  /// Called while the flag is up.
-  @usableFromInline @inline(never)
+  /// Records the store of `new` into the heap word at `slot`, which is about to happen, after
+  /// checking it in checked mode. Called while the flag is up.
   package static func record(slot: UInt, new: UInt) {
     let mutator = mutator(for: slot)
-    let state = unsafe mutator.state
-    if unsafe state.pointee.heap._withUnsafeGuaranteedRef({ $0.options.checks }) {
-      StoreCheck.check(slot: slot, new: new, mutator)
+    if mutator.isChecked {
+      StoreCheck.check(new, storedAt: slot, by: mutator)
     }
+    record(slot: slot, new: new, by: mutator)
+  }
+
+  /// The same for a mutator that is known and a store that has been checked.
+  package static func record(slot: UInt, new: UInt, by mutator: AttachedMutator) {
+    let state = unsafe mutator.state
     // Acquiring: see Note [Barrier flag].
     guard unsafe state.pointee.words.pointee.barrierIsUp.load(ordering: .acquiring) else {
       return
@@ -54,26 +59,25 @@ internal import Synchronization
 
   /// The same for `count` values of `stride` bytes at `destination`, which are about to be
   /// replaced by those at `source` (nil: by zeroes).
-  @usableFromInline @inline(never)
   package static func recordAggregate(
     destination: UInt, source: UInt?, count: Int, stride: Int,
-    references: UnsafeBufferPointer<UInt32>, ambiguous: UnsafeBufferPointer<UInt32>
+    references: UnsafeBufferPointer<UInt32>, ambiguous: UnsafeBufferPointer<UInt32>,
+    by mutator: AttachedMutator
   ) {
-    guard count > 0 else { return }
+    let state = unsafe mutator.state
+    // Acquiring: see Note [Barrier flag].
+    guard count > 0, unsafe state.pointee.words.pointee.barrierIsUp.load(ordering: .acquiring)
+    else { return }
     for element in 0..<count {
       let offset = UInt(element * stride)
       for i in references.indices {
         let reference = unsafe references[i]
         let place = offset + UInt(reference)
-        record(slot: destination + place, new: source.map { heap_load_word($0 + place) } ?? 0)
+        let new = source.map { heap_load_word($0 + place) } ?? 0
+        record(slot: destination + place, new: new, by: mutator)
       }
     }
     guard !ambiguous.isEmpty else { return }
-    let mutator = mutator(for: destination)
-    let state = unsafe mutator.state
-    guard unsafe state.pointee.words.pointee.barrierIsUp.load(ordering: .acquiring) else {
-      return
-    }
     for element in 0..<count {
       let offset = UInt(element * stride)
       for i in ambiguous.indices {
@@ -88,12 +92,13 @@ internal import Synchronization
     unsafe state.pointee.marker.settle()
   }
 
-  /// The calling thread's mutator in the heap of an address.
+  /// The calling thread's mutator in the heap of an address; the thread may store there.
   @inline(__always)
-  private static func mutator(for address: UInt) -> AttachedMutator {
+  package static func mutator(for address: UInt) -> AttachedMutator {
     let owner = ArenaTables.find(address)?.owner ?? 0
-    if let mutator = AttachedMutator.current(in: owner) { return mutator }
-    notAttached(owner: owner)
+    guard let mutator = AttachedMutator.current(in: owner) else { notAttached(owner: owner) }
+    if mutator.isBlocked { mutator.requireRunning() }
+    return mutator
   }
 
   @inline(never)

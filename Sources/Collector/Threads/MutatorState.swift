@@ -166,16 +166,23 @@ package struct MutatorTally: ~Copyable {
     return nil
   }
 
+  /// Stops the program unless the mutator is one of the calling thread's.
+  package func requireOwn(file: StaticString = #fileID, line: UInt = #line) {
+    require(
+      self == Self.current || Self.chain.contains(self),
+      "a HeapMutator was used outside the withMutator call that made it, or on another thread: "
+        + "it is valid inside that call only, on the thread that made it",
+      file: file, line: line)
+  }
+
   /// Stops the program unless the mutator is the calling thread's and may touch the heap.
   package func requireRunning(file: StaticString = #fileID, line: UInt = #line) {
     if self == Self.current, !isBlocked { return }
-    require(
-      Self.chain.contains(self),
-      "a HeapMutator was used outside the withMutator call that made it, or on another thread: "
-        + "it is valid inside that call only, on the thread that made it")
+    requireOwn(file: file, line: line)
     require(
       !isBlocked,
       "a HeapMutator was used inside its own blocking(_:): no heap may be touched there; do it "
-        + "after blocking(_:) has returned, or enter withMutator again")
+        + "after blocking(_:) has returned, or enter withMutator again",
+      file: file, line: line)
   }
 }

@@ -98,9 +98,16 @@ extension HeapArray {
       return keepAlive()
     }
     if heap_barrier_is_up() {
+      let (to, from) = (UInt(bitPattern: destination), UInt(bitPattern: source))
+      let mutator = WriteBarrier.mutator(for: to)
+      if mutator.isChecked {
+        for step in stride(from: 0, to: UInt(size), by: map.stride) {
+          mutator.checkStore(of: Element.self, at: to + step, from: from + step)
+        }
+      }
       unsafe WriteBarrier.recordAggregate(
-        destination: UInt(bitPattern: destination), source: UInt(bitPattern: source),
-        count: count, stride: map.stride, references: map.references, ambiguous: map.ambiguous)
+        destination: to, source: from, count: count, stride: map.stride,
+        references: map.references, ambiguous: map.ambiguous, by: mutator)
     }
     // Pair: the address dependency of whoever loads one of the references.
     atomicMemoryFence(ordering: .releasing)

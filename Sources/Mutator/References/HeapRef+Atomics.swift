@@ -18,7 +18,7 @@
 // can write `.acquiring`.
 
 public import CHeapShims
-public import Collector
+internal import Heap
 public import Synchronization
 
 @_exported public import struct Synchronization.AtomicLoadOrdering
@@ -55,7 +55,7 @@ extension HeapRef {
   ) {
     let slot: HeapSlot<Reference> = slot(at: keyPath)
     let new = unsafe unsafeBitCast(reference, to: UInt.self)
-    if heap_barrier_is_up() { WriteBarrier.record(slot: slot.address, new: new) }
+    if heap_barrier_is_up() { slot.recordSlow(reference) }
     if ordering == .sequentiallyConsistent {
       unsafe slot.word.pointee.store(new, ordering: .sequentiallyConsistent)
     } else {
@@ -73,7 +73,7 @@ extension HeapRef {
   ) -> Reference {
     let slot: HeapSlot<Reference> = slot(at: keyPath)
     let new = unsafe unsafeBitCast(reference, to: UInt.self)
-    if heap_barrier_is_up() { WriteBarrier.record(slot: slot.address, new: new) }
+    if heap_barrier_is_up() { slot.recordSlow(reference) }
     let old =
       if ordering == .sequentiallyConsistent {
         unsafe slot.word.pointee.exchange(new, ordering: .sequentiallyConsistent)
@@ -82,8 +82,9 @@ extension HeapRef {
       } else {
         unsafe slot.word.pointee.exchange(new, ordering: .acquiringAndReleasing)
       }
-    if heap_barrier_is_up() { WriteBarrier.record(slot: slot.address, new: old) }
-    return unsafe unsafeBitCast(old, to: Reference.self)
+    let original = unsafe unsafeBitCast(old, to: Reference.self)
+    if heap_barrier_is_up() { slot.recordSlow(original) }
+    return original
   }
 
   /// Writes a reference field if it has the expected value, in one step.
@@ -98,7 +99,7 @@ extension HeapRef {
     let slot: HeapSlot<Reference> = slot(at: keyPath)
     let old = unsafe unsafeBitCast(expected, to: UInt.self)
     let new = unsafe unsafeBitCast(desired, to: UInt.self)
-    if heap_barrier_is_up() { WriteBarrier.record(slot: slot.address, new: new) }
+    if heap_barrier_is_up() { slot.recordSlow(desired) }
     let result =
       if ordering == .sequentiallyConsistent {
         unsafe slot.word.pointee.compareExchange(
@@ -110,8 +111,9 @@ extension HeapRef {
         unsafe slot.word.pointee.compareExchange(
           expected: old, desired: new, ordering: .acquiringAndReleasing)
       }
-    if heap_barrier_is_up() { WriteBarrier.record(slot: slot.address, new: result.original) }
-    return (result.exchanged, unsafe unsafeBitCast(result.original, to: Reference.self))
+    let original = unsafe unsafeBitCast(result.original, to: Reference.self)
+    if heap_barrier_is_up() { slot.recordSlow(original) }
+    return (result.exchanged, original)
   }
 
   // MARK: - The field's word
@@ -126,6 +128,6 @@ extension HeapRef {
 
   @usableFromInline @inline(never)
   func notStored(_ keyPath: PartialKeyPath<Object>) -> Never {
-    fatalError("\(keyPath) is not a stored property of \(Object.self): it has no atomic access")
+    broken("\(keyPath) is not a stored property of \(Object.self): it has no atomic access")
   }
 }

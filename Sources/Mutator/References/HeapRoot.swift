@@ -45,6 +45,8 @@ public final class HeapRoot<Reference: _HeapReferenceWord>: Sendable {
   ///   - mutator: the calling thread's mutator, of the heap that the reference leads into.
   /// - Complexity: O(1); takes a lock.
   public init(_ reference: Reference, in mutator: HeapMutator) {
+    mutator.attached.requireRunning()
+    if mutator.attached.isChecked { mutator.attached.checkRoot(reference) }
     heap = mutator.heap
     slot = heap.core.roots.make(Self.word(of: reference))
   }
@@ -57,7 +59,7 @@ public final class HeapRoot<Reference: _HeapReferenceWord>: Sendable {
   /// - Precondition: `mutator` is of the heap that the root was made in.
   /// - Complexity: O(1); takes no lock.
   public func get(in mutator: HeapMutator) -> Reference {
-    checkHeap(of: mutator)
+    check(mutator)
     // SAFETY: the slot holds what was put into it, a value of this type.
     return unsafe unsafeBitCast(slot.reference, to: Reference.self)
   }
@@ -70,7 +72,8 @@ public final class HeapRoot<Reference: _HeapReferenceWord>: Sendable {
   /// - Precondition: `mutator` is of the heap that the root was made in.
   /// - Complexity: O(1); takes a lock.
   public func set(_ reference: Reference, in mutator: HeapMutator) {
-    checkHeap(of: mutator)
+    check(mutator)
+    if mutator.attached.isChecked { mutator.attached.checkRoot(reference) }
     heap.core.roots.set(slot, to: Self.word(of: reference))
   }
 
@@ -80,7 +83,8 @@ public final class HeapRoot<Reference: _HeapReferenceWord>: Sendable {
     unsafe unsafeBitCast(reference, to: UInt.self)
   }
 
-  private func checkHeap(of mutator: HeapMutator) {
+  private func check(_ mutator: HeapMutator) {
+    mutator.attached.requireRunning()
     require(
       mutator.attached.belongs(to: heap.core),
       "a HeapRoot was used with a mutator of another heap: use it inside withMutator of its own")

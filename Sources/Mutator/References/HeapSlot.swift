@@ -101,21 +101,18 @@ public import Synchronization
   }
 }
 
-/// Records the store of one value of a type, whatever it holds.
+/// Records the store of one value of a type, whatever it holds, after checking it in checked mode.
 @usableFromInline @inline(never)
 func recordStore(of type: Any.Type, at destination: UInt, from source: UInt) {
-  let map: FieldMap
-  do throws(HeapError) {
-    map = try FieldMap.find(type)
-  } catch {
-    fatalError(error.description)
-  }
+  let map = FieldMap.of(type)
   if map.isNoscan { return }
+  let mutator = WriteBarrier.mutator(for: destination)
+  if mutator.isChecked { mutator.checkStore(of: type, at: destination, from: source) }
   if map.isReferenceWord {
-    WriteBarrier.record(slot: destination, new: heap_load_word(source))
+    WriteBarrier.record(slot: destination, new: heap_load_word(source), by: mutator)
   } else {
     unsafe WriteBarrier.recordAggregate(
       destination: destination, source: source, count: 1, stride: map.stride,
-      references: map.references, ambiguous: map.ambiguous)
+      references: map.references, ambiguous: map.ambiguous, by: mutator)
   }
 }

@@ -8,6 +8,7 @@
 // safepoint, so the collector never sees an array half made: a slot of a type with references
 // is zero until then, which reads as an array of no elements.
 
+public import CHeapShims
 internal import Collector
 internal import Heap
 
@@ -23,6 +24,7 @@ extension HeapMutator {
   public func allocateArray<Element>(
     of type: Element.Type, count: Int, repeating value: Element
   ) -> HeapArray<Element> {
+    if heap_barrier_is_up(), !HeapSlot<Element>.isPlain, count > 0 { checkSlow(element: value) }
     let slot = unsafe arraySlot(Element.self, count: count)
     return unsafe fill(slot, count, value)
   }
@@ -35,6 +37,7 @@ extension HeapMutator {
   public func tryAllocateArray<Element>(
     of type: Element.Type, count: Int, repeating value: Element
   ) throws(HeapError) -> HeapArray<Element> {
+    if heap_barrier_is_up(), !HeapSlot<Element>.isPlain, count > 0 { checkSlow(element: value) }
     let slot = unsafe try tryArraySlot(Element.self, count: count)
     return unsafe fill(slot, count, value)
   }
@@ -108,12 +111,29 @@ extension HeapMutator {
 
   // MARK: - Slow path
 
+  /// In checked mode, stops the program if a value must not be an element's first value. Called
+  /// while the barrier flag is up, as it always is in checked mode.
+  @inlinable @inline(never)
+  func checkSlow<Element>(element: Element) {
+    unsafe withUnsafePointer(to: element) {
+      unsafe checkSlow(element: Element.self, UnsafeRawPointer($0))
+    }
+  }
+
+  @usableFromInline @inline(never)
+  func checkSlow(element type: Any.Type, _ value: UnsafeRawPointer) {
+    attached.requireRunning()
+    // A type that cannot be kept in the heap is refused by the allocation itself.
+    guard attached.isChecked, (try? FieldMap.find(type)) != nil else { return }
+    attached.checkElement(type, at: UInt(bitPattern: value))
+  }
+
   @usableFromInline @inline(never)
   func arraySlot(_ element: Any.Type, count: Int) -> UnsafeMutableRawPointer {
     do throws(HeapError) {
       return unsafe try tryArraySlot(element, count: count)
     } catch {
-      fatalError(error.description)
+      broken(error.description)
     }
   }
 

@@ -35,33 +35,30 @@ public import Heap
   ///
   /// A safepoint: a collection may take place before the object exists.
   ///
+  /// - Parameter value: what the object is at first.
+  /// - Returns: a reference to the object.
   /// - Complexity: O(size of the object), a few nanoseconds for small ones.
   @inlinable @inline(__always)
   public func allocate<Object: HeapObject>(_ value: Object) -> HeapRef<Object> {
     let entry = unsafe entry(for: Object.self)
-    let slot: UnsafeMutableRawPointer
-    if unsafe hasSlot(entry, Object.self) {
-      unsafe slot = takeSlot(entry)
-    } else {
-      unsafe slot = slotSlow(Object.self)
-    }
+    guard unsafe hasSlot(entry, Object.self) else { return allocateSlow(value) }
+    let slot = unsafe takeSlot(entry)
     unsafe slot.initializeMemory(as: Object.self, to: value)
     return unsafe HeapRef(_raw: slot)
   }
 
   /// Allocates an object, or throws when there is no memory for it after a full collection, or
   /// when its type cannot be kept in the heap.
+  ///
+  /// - Parameter value: what the object is at first.
+  /// - Returns: a reference to the object.
   @inlinable
   public func tryAllocate<Object: HeapObject>(
     _ value: Object
   ) throws(HeapError) -> HeapRef<Object> {
     let entry = unsafe entry(for: Object.self)
-    let slot: UnsafeMutableRawPointer
-    if unsafe hasSlot(entry, Object.self) {
-      unsafe slot = takeSlot(entry)
-    } else {
-      unsafe slot = try trySlotSlow(Object.self)
-    }
+    guard unsafe hasSlot(entry, Object.self) else { return try tryAllocateSlow(value) }
+    let slot = unsafe takeSlot(entry)
     unsafe slot.initializeMemory(as: Object.self, to: value)
     return unsafe HeapRef(_raw: slot)
   }
@@ -104,12 +101,45 @@ public import Heap
 
   // MARK: - Slow path
 
+  /// Allocates an object whose type has no run with a free slot here: because the run is used up,
+  /// or because the slow half is asked for (checked mode, stress, tiny and large objects).
+  ///
+  /// Inlinable only so that it is specialised: the fast half then passes the value in registers
+  /// and materialises no metadata.
+  @inlinable @inline(never)
+  func allocateSlow<Object: HeapObject>(_ value: Object) -> HeapRef<Object> {
+    unsafe withUnsafePointer(to: value) { unsafe checkSlow(Object.self, UnsafeRawPointer($0)) }
+    let slot = unsafe slotSlow(Object.self)
+    unsafe slot.initializeMemory(as: Object.self, to: value)
+    return unsafe HeapRef(_raw: slot)
+  }
+
+  /// The same, throwing.
+  @inlinable @inline(never)
+  func tryAllocateSlow<Object: HeapObject>(
+    _ value: Object
+  ) throws(HeapError) -> HeapRef<Object> {
+    unsafe withUnsafePointer(to: value) { unsafe checkSlow(Object.self, UnsafeRawPointer($0)) }
+    let slot = unsafe try trySlotSlow(Object.self)
+    unsafe slot.initializeMemory(as: Object.self, to: value)
+    return unsafe HeapRef(_raw: slot)
+  }
+
+  /// In checked mode, stops the program if a value must not be an object's first value.
+  @usableFromInline @inline(never)
+  func checkSlow(_ type: any HeapObject.Type, _ value: UnsafeRawPointer) {
+    attached.requireRunning()
+    // A type that cannot be kept in the heap is refused by the allocation itself.
+    guard attached.isChecked, (try? FieldMap.find(type)) != nil else { return }
+    attached.checkFirstValue(of: type, at: UInt(bitPattern: value))
+  }
+
   @usableFromInline @inline(never)
   func slotSlow(_ type: any HeapObject.Type) -> UnsafeMutableRawPointer {
     do throws(HeapError) {
       return unsafe try trySlotSlow(type)
     } catch {
-      fatalError(error.description)
+      broken(error.description)
     }
   }
 
@@ -129,22 +159,38 @@ public import Heap
   // MARK: - Other
 
   /// The heap that the thread is in.
-  public var heap: ManagedHeap { ManagedHeap.of(attached) }
+  public var heap: ManagedHeap {
+    attached.requireOwn()
+    return ManagedHeap.of(attached)
+  }
 
-  /// The innermost heap that the calling thread is in, as a mutator; nil outside of all.
+  /// The innermost heap that the calling thread is in, as a mutator.
+  ///
+  /// Nil outside of all heaps, and inside ``blocking(_:)``, where no heap may be touched.
   public static var current: HeapMutator? {
-    AttachedMutator.current.map { HeapMutator($0) }
+    guard let attached = AttachedMutator.current, !attached.isBlocked else { return nil }
+    return HeapMutator(attached)
   }
 
   /// A full collection: when it returns, everything that was unreachable at the call is swept.
-  public func collect() { attached.heap.collectAndWait() }
+  public func collect() {
+    attached.requireRunning()
+    attached.heap.collectAndWait()
+  }
 
   /// Runs code that may block (input and output, locks, sleep), during which the collector does
-  /// not wait for this thread. No access to any heap's objects inside; references that the
-  /// caller holds stay valid.
+  /// not wait for this thread.
+  ///
+  /// References that the caller holds stay valid. The body must not touch any heap: no
+  /// allocation, no field of an object, no root. A mutator that is used inside its own blocking
+  /// region stops the program; only blocking once more is allowed.
+  ///
+  /// - Parameter body: the code that may block.
+  /// - Returns: what the body returns.
   public func blocking<Result, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
+    attached.requireOwn()
     var outcome: Swift.Result<Result, Failure>?
     CollectedHeap.blocking {
       do throws(Failure) {

@@ -17,6 +17,8 @@
 //
 // Ordering: a record is complete before it is published (MetatypeTable).
 
+internal import Heap
+
 /// Offsets of the references in a value of one type.
 @safe @frozen @usableFromInline package struct FieldMap: @unchecked Sendable {
   // Sendable: a record is immutable once it is published, and lives for ever.
@@ -78,11 +80,11 @@
   }
 
   /// The map of a type that is known to have one: values of it are in the heap already.
-  package static func of<Value>(_ type: Value.Type) -> FieldMap {
+  package static func of(_ type: Any.Type) -> FieldMap {
     do throws(HeapError) {
       return try find(type)
     } catch {
-      fatalError(error.description)
+      broken(error.description)
     }
   }
 

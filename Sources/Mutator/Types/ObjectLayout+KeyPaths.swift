@@ -83,7 +83,14 @@ extension LayoutDerivation {
   ///
   /// - Complexity: O(fields).
   package static func path(in type: Any.Type, at offset: Int) -> String {
-    var path = "\(type)"
+    let path = fieldPath(in: type, at: offset)
+    return path.isEmpty || path.hasPrefix("[") ? "\(type)\(path)" : "\(type).\(path)"
+  }
+
+  /// The same without the type: `inner.link`, `slots[3]`; empty for the value itself. An enum is
+  /// not looked into.
+  package static func fieldPath(in type: Any.Type, at offset: Int) -> String {
+    var path = ""
     var type = type
     var offset = offset
     while !(type is any _HeapReferenceWord.Type) {
@@ -99,10 +106,11 @@ extension LayoutDerivation {
           field.offset <= offset && offset < field.offset + TypeMetadata(field.type).size
         })
       else { break }
-      path += field.name.hasPrefix(".") ? field.name : "." + field.name
+      // A tuple's elements without a label are called ".0", ".1", ….
+      path += field.name.hasPrefix(".") || path.isEmpty ? field.name : "." + field.name
       offset -= field.offset
       type = field.type
     }
-    return path
+    return path.hasPrefix(".") ? String(path.dropFirst()) : path
   }
 }

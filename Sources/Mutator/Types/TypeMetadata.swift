@@ -12,6 +12,8 @@
 //   descriptor   int32 at 16: relative address of the field descriptor, 0 if there is none
 //   fields       uint16 at 10: size of a record   uint32 at 12: number of records
 //                from 16: records of { uint32 flags, relative type name, relative name }
+//   witnesses    the word before the metadata: address of the value witness table; functions of
+//                an enum at 88 (its tag) and 96 (its payload, projected in place)
 //
 // A record's type name is mangled, with symbolic references inside; the runtime's own
 // `swift_getTypeByMangledNameInContext` turns it into a type. Cases with a payload come
@@ -34,6 +36,8 @@ struct FieldDescription {
 /// The payload of an enum's case.
 struct PayloadDescription {
   var caseName: String
+  /// The number of the case: cases with a payload come first, in order.
+  var tag: Int
   /// Nil where the runtime cannot name the type.
   var type: Any.Type?
   /// The enum holds a counted box with the payload in it.
@@ -41,7 +45,9 @@ struct PayloadDescription {
 }
 
 /// A type, as its metadata describes it.
-@safe struct TypeMetadata {
+@safe struct TypeMetadata: @unchecked Sendable {
+  // Sendable: metadata is immutable.
+
   enum Kind {
     case `struct`, `enum`, tuple, `class`, function, existential, metatype, builtin, unknown
   }
@@ -140,10 +146,36 @@ struct PayloadDescription {
       }
       payloads.append(
         PayloadDescription(
-          caseName: name ?? "case \(index)", type: unsafe resolve(typeName),
+          caseName: name ?? "number \(index)", tag: index, type: unsafe resolve(typeName),
           isIndirect: unsafe record.load(as: UInt32.self) & 1 != 0))
     }
     return payloads
+  }
+
+  /// The enum is the standard library's `Optional`.
+  var isOptional: Bool { unsafe words[0] == 0x202 }
+
+  // MARK: - Enum values
+
+  /// The number of the case that an enum value has, as in `PayloadDescription.tag`.
+  func enumTag(of value: UnsafeRawPointer) -> Int {
+    typealias GetTag = @convention(c) (UnsafeRawPointer, UnsafeRawPointer) -> UInt32
+    let getTag = unsafe unsafeBitCast(witness(at: 88), to: GetTag.self)
+    return Int(unsafe getTag(value, UnsafeRawPointer(words)))
+  }
+
+  /// Turns an enum value into its payload, which lies at the same place.
+  func projectPayload(_ value: UnsafeMutableRawPointer) {
+    typealias Project = @convention(c) (UnsafeMutableRawPointer, UnsafeRawPointer) -> Void
+    let project = unsafe unsafeBitCast(witness(at: 96), to: Project.self)
+    unsafe project(value, UnsafeRawPointer(words))
+  }
+
+  /// A function of the type's value witness table, at a byte offset.
+  private func witness(at offset: Int) -> UnsafeRawPointer {
+    // SAFETY: the word before the metadata is the table's address. Every enum has enum witnesses.
+    let table = unsafe UnsafeRawPointer(bitPattern: (words - 1).pointee).unsafelyUnwrapped
+    return unsafe table.load(fromByteOffset: offset, as: UnsafeRawPointer.self)
   }
 
   private var descriptor: UnsafeRawPointer {

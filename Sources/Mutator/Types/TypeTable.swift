@@ -26,11 +26,13 @@ package final class TypeTable: Sendable {
 
   init(core: CollectedHeap) { self.core = core }
 
+  private static func key(_ type: Any.Type) -> UInt { UInt(bitPattern: ObjectIdentifier(type)) }
+
   // MARK: - Objects
 
   /// Where objects of a type come from.
   func object(_ type: any HeapObject.Type) throws(HeapError) -> SpanShelf {
-    let key = CacheKey.object(type)
+    let key = Self.key(type)
     if let shelf = shelves.find(key) { return SpanShelf(address: shelf) }
     // Outside the lock: a layout that is stated by hand is the program's code.
     let layout = try Self.checkedLayout(type)
@@ -39,7 +41,7 @@ package final class TypeTable: Sendable {
         HeapLayout.Description(
           kind: .object, size: layout.size, alignment: layout.alignment,
           references: layout.references, ambiguous: layout.ambiguous, isTiny: layout.isTiny),
-        layout.typeName)
+        layout.typeName, of: type)
       let sizeClass = SizeClass.of(size: max(layout.size, 1), alignment: layout.alignment) ?? .large
       return try shelf(for: record, in: layout.isTiny ? Self.tinyClass : sizeClass).address
     }
@@ -59,7 +61,8 @@ package final class TypeTable: Sendable {
     let address = try shelves.find(CacheKey.tinySlots) { () throws(HeapError) -> UInt in
       let record = try register(
         HeapLayout.Description(
-          kind: .object, size: 16, alignment: 8, references: [], isTiny: true), "tiny values")
+          kind: .object, size: 16, alignment: 8, references: [], isTiny: true), "tiny values",
+        of: Void.self)
       return try shelf(for: record, in: Self.tinyClass).address
     }
     return SpanShelf(address: address)
@@ -69,7 +72,7 @@ package final class TypeTable: Sendable {
 
   /// The layout of arrays of an element type.
   package func elements(_ type: Any.Type) throws(HeapError) -> HeapLayout {
-    let key = UInt(bitPattern: ObjectIdentifier(type))
+    let key = Self.key(type)
     if let layout = elements.find(key) { return HeapLayout(address: layout) }
     let map = try FieldMap.find(type)
     let layout = try elements.find(key) { () throws(HeapError) -> UInt in
@@ -78,7 +81,7 @@ package final class TypeTable: Sendable {
         HeapLayout.Description(
           kind: .array, size: map.stride, alignment: offset, elementsOffset: offset,
           references: unsafe map.references.map { Int($0) },
-          ambiguous: unsafe map.ambiguous.map { Int($0) }), "HeapArray<\(type)>"
+          ambiguous: unsafe map.ambiguous.map { Int($0) }), "HeapArray<\(type)>", of: type
       ).address
     }
     return HeapLayout(address: layout)
@@ -89,13 +92,30 @@ package final class TypeTable: Sendable {
     try shelf(for: layout, in: sizeClass)
   }
 
+  // MARK: - References
+
+  /// The layout of what a reference leads to; nil when the heap has met no such type.
+  func layout(of target: ReferenceTarget) -> HeapLayout? {
+    switch target {
+    case .object(let type):
+      shelves.find(Self.key(type)).map { SpanShelf(address: $0).layout }
+    case .array(let element):
+      elements.find(Self.key(element)).map { HeapLayout(address: $0) }
+    }
+  }
+
   // MARK: - The heap's side
 
+  /// Makes a layout known.
+  ///
+  /// - Parameter type: of an object, or of an array's element: names the fields.
   private func register(
-    _ description: HeapLayout.Description, _ name: String
+    _ description: HeapLayout.Description, _ name: String, of type: Any.Type
   ) throws(HeapError) -> HeapLayout {
     do throws(SystemFailure) {
-      return try core.register(description, name: name)
+      return try core.register(description, name: name) { offset in
+        LayoutDerivation.fieldPath(in: type, at: offset)
+      }
     } catch {
       throw .system(operation: error.operation, errno: error.code)
     }
