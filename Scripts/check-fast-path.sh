@@ -64,6 +64,9 @@ check() {
 
 check probe_allocate 40 allocateSlow
 check probe_store_reference 18 recordSlow
+check probe_store_pair 26 recordSlow
+check probe_store_choice 24 recordSlow
+check probe_store_table 90 recordSlow stack_chk_fail
 check probe_load_reference 5
 check probe_increment 5
 check probe_safepoint 9 safepointSlow

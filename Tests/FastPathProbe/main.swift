@@ -59,6 +59,49 @@ func arraySum(_ array: UInt) -> Int {
   return sum
 }
 
+/// Two words, one of which is a reference.
+struct Pair {
+  var link: HeapRef<Node>?
+  var number: Int
+}
+
+/// A word and a byte: the tag lies behind the payload.
+enum Choice {
+  case link(HeapRef<Node>)
+  case number(Int)
+  case nothing
+}
+
+/// Too much for registers: a plain store would be a memcpy.
+struct Table {
+  var slots = InlineArray<40, HeapRef<Node>?>(repeating: nil)
+}
+
+struct Wide: HeapObject {
+  var pair = Pair(link: nil, number: 0)
+  var choice = Choice.nothing
+  var table = Table()
+}
+
+@inline(never) @_silgen_name("probe_store_pair")
+func storePair(_ object: UInt, _ link: UInt, _ number: Int) {
+  let object = unsafe unsafeBitCast(object, to: HeapRef<Wide>.self)
+  object.pair = unsafe Pair(link: unsafeBitCast(link, to: HeapRef<Node>?.self), number: number)
+}
+
+@inline(never) @_silgen_name("probe_store_choice")
+func storeChoice(_ object: UInt, _ link: UInt) {
+  let object = unsafe unsafeBitCast(object, to: HeapRef<Wide>.self)
+  object.choice = unsafe .link(unsafeBitCast(link, to: HeapRef<Node>.self))
+}
+
+@inline(never) @_silgen_name("probe_store_table")
+func storeTable(_ object: UInt, _ link: UInt) {
+  let object = unsafe unsafeBitCast(object, to: HeapRef<Wide>.self)
+  let link = unsafe unsafeBitCast(link, to: HeapRef<Node>?.self)
+  object.table = Table(slots: InlineArray(repeating: link))
+}
+
 @inline(never) @_silgen_name("probe_array_store")
 func arrayStore(_ array: UInt, _ index: Int, _ value: UInt) {
   let array = unsafe unsafeBitCast(array, to: HeapArray<HeapRef<Node>?>.self)
@@ -74,10 +117,15 @@ let passed = heap.withMutator { mutator in
   let counter = mutator.allocate(Counter())
   increment(unsafe unsafeBitCast(counter, to: UInt.self))
   safepoint(word)
+  let wide = mutator.allocate(Wide())
+  storePair(unsafe unsafeBitCast(wide, to: UInt.self), node, 7)
+  storeChoice(unsafe unsafeBitCast(wide, to: UInt.self), node)
+  storeTable(unsafe unsafeBitCast(wide, to: UInt.self), node)
   let numbers = mutator.allocateArray(of: Int.self, count: 3, repeating: 4)
   let nodes = mutator.allocateArray(of: HeapRef<Node>?.self, count: 3, repeating: nil)
   arrayStore(unsafe unsafeBitCast(nodes, to: UInt.self), 1, node)
   return loadReference(node) == 0 && counter.count == 1 && nodes[1] != nil
+    && wide.pair.link != nil && wide.table.slots[39] != nil && wide.pair.number == 7
     && arraySum(unsafe unsafeBitCast(numbers, to: UInt.self)) == 12
 }
 print(passed ? "the fast paths work" : "a fast path gave a wrong result")

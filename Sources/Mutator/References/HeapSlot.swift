@@ -1,26 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// The one place where a value is stored into a heap object.
+// A place in a heap object, and how a value is stored there.
 //
-// A slot is a field of an object or an element of an array. Three kinds of values, told apart
-// by their type, so that in specialised code two of the three are not even compiled:
+// A slot is a field of an object or an element of an array. There are three kinds of values,
+// told apart by their type, so that in specialised code two of the three are not even compiled:
 //
-//   plain      shorter than a word, or one of the numbers and pointers of the standard
-//              library: no reference can be in it, a store is a store
+//   plain      shorter than a word or less aligned, or one of the numbers and pointers of the
+//              standard library: no reference can be in it, a store is a store
 //   one word   8 bytes: if the barrier flag is up, record; then a releasing store
-//   wider      if the flag is up, record; then a releasing fence and a plain store, whose
-//              words the collector may see one by one, each whole
+//   wider      if the flag is up, record; then a releasing fence, and a relaxed store of each
+//              word. What is left behind the last whole word holds no reference and is copied
 //
 //     load flag ─ compare ─ branch ─ store       4 instructions for a reference on x86-64
 //        └─────────► recordSlow: field map of the type, WriteBarrier
 //
-// Recording comes before the store, and there is no safepoint between the test and the end
-// of the store: so a handshake falls before or after all of it (see WriteBarrier). Releasing,
-// so that an object that is published through the heap is seen initialised.
+// Why word by word: the collector, and other threads, read the words while they are stored. A
+// plain store of a wide value may become a memcpy, which promises nothing about the words in it,
+// and half a reference would be read. Atomic words cost the same as plain ones.
+//
+// Recording comes before the store, and there is no safepoint between the test of the flag and
+// the end of the store. So a handshake falls before or after all of it (see WriteBarrier). The
+// store is releasing, so that an object that is published through the heap is seen initialised.
 //
 // Loads are plain. What another thread stores in the meantime may or may not be seen, and a
 // reference is seen whole; for more, see HeapRef+Atomics.
+//
+// Two others store, too, and keep to the same rules: HeapRef+Atomics (one word, with an order of
+// the caller's choice) and HeapArray+Bulk (many elements). First values are stored plainly, before
+// anybody else knows the object.
 
 public import CHeapShims
 internal import Collector
@@ -43,17 +51,15 @@ public import Synchronization
   @inlinable @inline(__always)
   package static var isPlain: Bool {
     // Comparing the metatypes of pointers is no use of them.
-    unsafe MemoryLayout<Value>.size < 8 || Value.self == Int.self || Value.self == UInt.self
-      || Value.self == Double.self || Value.self == Int64.self || Value.self == UInt64.self
+    unsafe MemoryLayout<Value>.size < 8 || MemoryLayout<Value>.alignment < 8
+      || Value.self == Int.self || Value.self == UInt.self || Value.self == Double.self || Value.self == Int64.self || Value.self == UInt64.self
       || Value.self == UnsafeRawPointer.self || Value.self == UnsafeMutableRawPointer.self
       || Value.self == ObjectIdentifier.self
   }
 
-  /// A value is one word.
+  /// A value that is not plain is one word.
   @inlinable @inline(__always)
-  package static var isWord: Bool {
-    MemoryLayout<Value>.size == 8 && MemoryLayout<Value>.alignment == 8
-  }
+  package static var isWord: Bool { MemoryLayout<Value>.size == 8 }
 
   // MARK: - Fast path
 
@@ -72,8 +78,31 @@ public import Synchronization
       // Pair: the address dependency of whoever loads the reference.
       unsafe word.pointee.store(unsafeBitCast(value, to: UInt.self), ordering: .releasing)
     } else {
+      // Pair: as above.
       atomicMemoryFence(ordering: .releasing)
-      unsafe pointer.pointee = value
+      // Unprotected: no stack guard, since nothing writes through the pointer.
+      var value = value
+      unsafe _withUnprotectedUnsafePointer(to: &value) { unsafe storeWords(UnsafeRawPointer($0)) }
+    }
+  }
+
+  /// Stores a value of more than a word. The loop is unrolled once the size is known, and small
+  /// values stay in registers.
+  ///
+  /// - Precondition: the value is aligned to words.
+  @inlinable @inline(__always)
+  func storeWords(_ source: UnsafeRawPointer) {
+    let count = MemoryLayout<Value>.size &>> 3
+    for index in 0..<count {
+      // Relaxed: ordered by the fence; atomic so that no reference is seen in halves.
+      unsafe word[index].store(
+        source.load(fromByteOffset: index &<< 3, as: UInt.self), ordering: .relaxed)
+    }
+    // The tag of an enum may lie behind the last whole word, and the next field behind the tag.
+    for offset in count &<< 3..<MemoryLayout<Value>.size {
+      unsafe UnsafeMutableRawPointer(pointer).storeBytes(
+        of: source.load(fromByteOffset: offset, as: UInt8.self), toByteOffset: offset,
+        as: UInt8.self)
     }
   }
 
