@@ -115,9 +115,13 @@ package import Synchronization
     require(
       attachedCount == 0,
       "a heap ended while a thread was attached to it: leave withMutator first")
-    // The collector first: a cycle that is under way needs its helpers.
-    requests.stop()
-    crew.stop()
+    // In a blocking region: the calling thread may be attached to other heaps, whose verifier
+    // this heap's collector may be waiting for. The collector first: a cycle that is under way
+    // needs its helpers.
+    Self.blocking {
+      requests.stop()
+      crew.stop()
+    }
   }
 
   // MARK: - Threads

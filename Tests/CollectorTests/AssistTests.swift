@@ -51,6 +51,38 @@ struct AssistTests {
     }
   }
 
+  @Test("an assist that has scanned spans notes work again when it is through")
+  func secondNote() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      let heap = fixture.heap
+      let words = unsafe heap.words
+      let state = unsafe program.mutator.state
+      // Scanning it takes a while, and finds nothing.
+      _ = program.root(program.makeArray(count: 400_000))
+      program.beginCycle()
+      unsafe words.pointee.isMarking.store(true, ordering: .relaxed)
+      unsafe words.pointee.assistRatio.store(1024, ordering: .relaxed)
+      unsafe words.pointee.foundWork.store(false, ordering: .relaxed)
+      unsafe state.pointee.assistDebt = 1 << 30
+      // The collector forgets the first note while the assist holds the span.
+      let (isReady, hasForgotten) = (Event(), Event())
+      let collector = TestThread {
+        let words = unsafe heap.words
+        isReady.happen()
+        while unsafe !words.pointee.foundWork.exchange(false, ordering: .relaxed) {}
+        hasForgotten.happen()
+      }
+      isReady.wait()
+      heap.safepoints.poll(program.mutator)
+      #expect(hasForgotten.wait())
+      #expect(unsafe words.pointee.foundWork.load(ordering: .relaxed))
+      collector.join()
+      unsafe words.pointee.isMarking.store(false, ordering: .relaxed)
+      program.endCycle()
+    }
+  }
+
   @Test("a debt that no number holds is paid, and traps nowhere")
   func hugeDebt() throws {
     let fixture = try HeapFixture()

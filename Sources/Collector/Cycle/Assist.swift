@@ -8,11 +8,22 @@
 // rest itself. Debt that finds nothing to do is forgiven: marking is about to end.
 //
 // An assist has grey spans in its hands for a while, where the collector does not see them.
-// Therefore it notes work before it takes a span (SharedMarking.hasWork). It notes nothing when
-// the queue is empty. A note without work would make the round of handshakes unclean, and with
-// many threads allocating there would be one in every round: marking would not end.
+// Therefore it notes work twice: before it takes the first span, so that a collector that finds
+// the queue empty does not end the round, and after it has scanned the last one, before its next
+// answer. The second note is needed too. The collector may forget the first one at the beginning
+// of a round, while the assist still holds its spans:
 //
-// Model: Verification/marking.pml, ASSIST
+//   1. Ben's assist notes work and takes the last span. In it is an object that refers to X.
+//   2. The collector finds the queue empty, forgets what was noted, and asks for `flush`.
+//   3. Ada answers. Then she stores nil over the reference to X, and records X in her buffer.
+//   4. Ben scans the object, finds nil, and answers. Without a second note the round looks clean,
+//      with X white in Ada's buffer.
+//
+// An assist notes nothing when the queue is empty. A note without work would make the round
+// unclean, and with many threads allocating there would be one in every round: marking would not
+// end.
+//
+// Model: Verification/marking.pml, ASSIST; switches NO_NOTE, NOTE_BEFORE, NOTE_ALWAYS
 
 internal import CHeapShims
 internal import Heap
@@ -46,6 +57,8 @@ extension Safepoints {
       paid += unsafe state.pointee.marker.scannedBytes
     }
     unsafe state.pointee.marker.settle()
+    // See the head of the file.
+    marking.noteWork()
     unsafe state.pointee.tally.assistNanoseconds
       .add(Int(heap_thread_cpu() - start), ordering: .relaxed)
     Self.answer()
