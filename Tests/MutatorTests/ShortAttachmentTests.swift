@@ -55,8 +55,14 @@ struct ShortAttachmentTests {
     #else
       let total = 2_400_000
     #endif
-    let long = try peak(objectsPerCall: 12_000, total: total)
-    let short = try peak(objectsPerCall: 12, total: total)
+    // On a busy machine the collector's thread may have to wait for a processor, and either kind
+    // overshoots: the lowest of several peaks counts.
+    var (long, short) = (Int.max, Int.max)
+    for _ in 0..<5 {
+      long = min(long, try peak(objectsPerCall: 12_000, total: total))
+      short = min(short, try peak(objectsPerCall: 12, total: total))
+      if short * 4 <= long * 5 { break }
+    }
     #expect(short * 4 <= long * 5, "\(short) bytes against \(long)")
   }
 
