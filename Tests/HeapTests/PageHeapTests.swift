@@ -7,6 +7,7 @@
 // use it next. Refusals of the system are provoked at every call in turn, in a process of
 // their own since the provocation is the process's.
 
+import CHeapShims
 import Glibc
 import Heap
 import Synchronization
@@ -105,6 +106,57 @@ struct PageHeapTests {
     #expect(fixture.problems.isEmpty)
     span.freeAll(to: fixture.pages)
     #expect(fixture.pages.longestFreeRun == 3 * Self.arenaPages)
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("a thread that waited for another one's growth looks again before it grows the heap")
+  func secondLook() throws {
+    let fixture = try SpanFixture()
+    let (pages, shelf) = (fixture.pages, try fixture.shelf(size: 40_000))
+    let all = try #require(
+      pages.makeSpan(for: shelf, pageCount: Self.arenaPages, generation: 2))
+    let (isLocked, isFreed, isDone) = (Event(), Event(), Event())
+    // It is "growing"; what it brings is the pages of the span.
+    let grower = TestThread {
+      pages.growth.withLock { _ in
+        isLocked.happen()
+        isFreed.wait()
+      }
+    }
+    isLocked.wait()
+    let waiter = TestThread {
+      require(
+        pages.makeSpan(for: shelf, pageCount: 1, generation: 2)?.base == all.base,
+        "the pages were not found")
+      isDone.happen()
+    }
+    // Time to find no pages and wait for the lock. (Without it the test passes for nothing.)
+    #expect(!isDone.wait(seconds: 0.05), "there are no pages yet")
+    // Threads that need no arena need not wait.
+    all.freeAll(to: pages)
+    isFreed.happen()
+    grower.join()
+    waiter.join()
+    #expect(pages.usage.arenaBytes == Geometry.arenaSize)
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("while one thread grows the heap, others make and free spans from what is there")
+  func growthMeanwhile() throws {
+    let fixture = try SpanFixture()
+    let first = try fixture.span(size: 64)
+    let isDone = Event()
+    let other = fixture.pages.growth.withLock { _ in
+      let pages = fixture.pages
+      let shelf = first.shelf
+      let other = TestThread {
+        pages.makeSpan(for: shelf, pageCount: 5, generation: 2)?.freeAll(to: pages)
+        isDone.happen()
+      }
+      #expect(isDone.wait(), "it waits for the thread that grows the heap")
+      return other
+    }
+    other.join()
     #expect(fixture.problems.isEmpty)
   }
 
@@ -225,6 +277,33 @@ struct PageHeapTests {
     #expect(twice.said("only an empty live span is freed"))
   }
 
+  @Test("the pages of many spans are freed under one lock, and each span is dead")
+  func bulk() throws {
+    let fixture = try SpanFixture()
+    var random = RandomNumbers("bulk")
+    var list = SpanStack()
+    var spans: [HeapSpan] = []
+    for _ in 0..<300 {
+      let sizeClass = SizeClass(UInt8.random(in: 0...67, using: &random))
+      let span = try fixture.span(
+        on: fixture.shelf(size: max(sizeClass.slotSize, 1), in: sizeClass))
+      write(.max, at: span.base)
+      list.push(span)
+      spans.append(span)
+    }
+    fixture.pages.freeSpans(list)
+    #expect(spans.allSatisfy { !$0.isLive })
+    #expect(fixture.pages.usage.spanCount == 0 && fixture.pages.usage.spanBytes == 0)
+    #expect(fixture.problems.isEmpty)
+    for shelf in fixture.central.shelves() { #expect(shelf.spanCount == 0) }
+    let mapped = fixture.pages.memory.mappedBytes
+    for _ in 0..<300 { _ = try fixture.span(size: 64) }
+    #expect(fixture.problems.isEmpty)
+    #expect(fixture.pages.memory.mappedBytes <= mapped + 256 << 10, "the records are used again")
+    fixture.pages.freeSpans(SpanStack())
+    #expect(fixture.pages.usage.spanCount == 300, "none is none")
+  }
+
   @Test("threads that make and free spans of all classes leave a whole heap behind")
   func contention() throws {
     let fixture = try SpanFixture()
@@ -232,14 +311,13 @@ struct PageHeapTests {
     let pages = fixture.pages
     onThreads(4) { number in
       var mine: [HeapSpan] = []
-      var state = UInt64(number)
+      var random = RandomNumbers(seed: UInt64(number))
       for _ in 0..<3000 {
-        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-        if mine.count > 20 || (state >> 40) % 2 == 0, let span = mine.popLast() {
+        if mine.count > 20 || random.oneIn(2), let span = mine.popLast() {
           require(word(at: span.base) == span.address, "shared")
           span.freeAll(to: pages)
         } else {
-          let shelf = shelves[Int((state >> 33) % 67)]
+          let shelf = shelves[random.below(67)]
           guard
             let span = pages.makeSpan(
               for: shelf, pageCount: shelf.spanClass.sizeClass.spanPages, generation: 2)
@@ -281,6 +359,40 @@ struct PageHeapTests {
     }
     #expect(fixture.pages.usage.releasedBytes == before)
     #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("threads allocate while memory is given back, and get no arena for pages that are out")
+  func releasingMeanwhile() throws {
+    let fixture = try SpanFixture()
+    let (pages, shelf) = (fixture.pages, try fixture.shelf(size: 40_000))
+    // One arena, of which a chunk's pages are free: half a chunk for each of two threads.
+    let used = try #require(
+      pages.makeSpan(
+        for: shelf, pageCount: Geometry.pagesPerArena - Geometry.pagesPerChunk, generation: 2))
+    let isOver = Event()
+    onThreads(3) { number in
+      guard number > 0 else {
+        // Until something was given back ten times.
+        var times = 0
+        while times < 10 { if pages.releaseFreePages() > 0 { times += 1 } }
+        return isOver.happen()
+      }
+      while !isOver.hasHappened {
+        let count = Geometry.pagesPerChunk / 2
+        guard let span = pages.makeSpan(for: shelf, pageCount: count, generation: 2) else {
+          broken("no memory")
+        }
+        for word in stride(from: span.base, to: span.base + span.slotSize, by: 8192 * 16) {
+          require(span.needsZero || heap_load_word(word) == 0, "released pages are not zero")
+          write(.max, at: word)
+        }
+        span.freeAll(to: pages)
+      }
+    }
+    #expect(pages.usage.arenaBytes == Geometry.arenaSize)
+    #expect(fixture.problems.isEmpty)
+    used.freeAll(to: pages)
+    #expect(pages.longestFreeRun == Geometry.pagesPerArena)
   }
 
   // MARK: - The end
@@ -331,6 +443,8 @@ struct PageHeapTests {
           if hasRecords { try fixture.span(size: 64).freeAll(to: fixture.pages) }
           let (before, mapped) = (fixture.pages.usage, fixture.pages.memory.mappedBytes)
           let count = 2 * Geometry.pagesPerArena
+          // Where the arenas would be.
+          let place = fixture.pages.growth.withLock { $0.nextArena }
           VirtualMemory.failCall(in: call)
           let span = fixture.pages.makeSpan(for: shelf, pageCount: count, generation: 2)
           VirtualMemory.failCall(in: 0)
@@ -342,6 +456,11 @@ struct PageHeapTests {
               after.arenaBytes == before.arenaBytes && after.spanBytes == before.spanBytes
                 && after.spanCount == before.spanCount && shelf.spanCount == 0
                 && after.releasedBytes == before.releasedBytes, "call \(call) has left a trace")
+            for arena in [place, place.advanced(by: 1)] {
+              require(ArenaTables.find(arena.address) == nil, "call \(call) has left tables behind")
+            }
+            require(
+              fixture.pages.growth.withLock { $0.nextArena } == place, "the next place has moved")
             guard
               let again = fixture.pages.makeSpan(for: shelf, pageCount: count, generation: 2)
             else { broken("call \(call): the heap does not recover") }

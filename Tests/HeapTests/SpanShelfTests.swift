@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// A shelf: four lists found by the parity of a span's generation.
+// A shelf: four lists, found by a span's free slots and the parity of its generation.
 //
 // The dangerous case is the thread that lags a generation behind: its lists of "unswept" spans
 // have the parity of those that others have put back swept. It must get none of them.
@@ -51,6 +51,67 @@ struct SpanShelfTests {
     #expect(shelf.popPartial(of: generation &- 1) == spans[3], "the last one put in")
     #expect(shelf.popFull(of: generation &- 1) == spans[4])
   }
+
+  @Test("several spans are taken and put back at a time, each from and to the list that it is of")
+  func batches() throws {
+    var all = SpanStack()
+    for _ in 0..<2 {
+      for allocated in 0...4 { all.push(try span(8, allocated: allocated)) }
+    }
+    all.push(try span(7, allocated: 1))
+    all.push(try span(7, allocated: 4))
+    shelf.put(all)
+    #expect(shelf.count(of: 8) == (partial: 8, full: 2))
+    #expect(shelf.count(of: 7) == (partial: 1, full: 1))
+    #expect(reports(shelf.checkInvariants).isEmpty)
+
+    var some = shelf.popPartial(of: 8, atMost: 3)
+    #expect(some.count == 3)
+    #expect(shelf.count(of: 8) == (partial: 5, full: 2))
+    while let span = some.pop() {
+      #expect(span.sweepGeneration == 8 && span.allocatedCount < 4)
+      shelf.put(span)
+    }
+    let full = shelf.popFull(of: 8, atMost: .max)
+    #expect(full.count == 2)
+    full.forEach { #expect($0.allocatedCount == 4) }
+    let none = shelf.popPartial(of: 6, atMost: .max)
+    #expect(none.count == 0, "six is of eight's parity, and not of its generation")
+    #expect(shelf.count(of: 8) == (partial: 8, full: 0))
+    #expect(reports(shelf.checkInvariants).isEmpty)
+  }
+
+  @Test("a shelf says without its lock whether it may have spans of a generation")
+  func hint() throws {
+    #expect(!shelf.mayHaveSpans(of: 4) && !shelf.mayHaveSpans(of: 5))
+    for allocated in [1, 4] {
+      let span = try span(5, allocated: allocated)
+      shelf.put(span)
+      #expect(!shelf.mayHaveSpans(of: 4) && shelf.mayHaveSpans(of: 5))
+      #expect(shelf.mayHaveSpans(of: 3), "it tells parities apart, not generations")
+      #expect((shelf.popPartial(of: 5) ?? shelf.popFull(of: 5)) == span)
+      #expect(!shelf.mayHaveSpans(of: 5))
+    }
+    var two = SpanStack()
+    two.push(try span(4, allocated: 1))
+    two.push(try span(5, allocated: 4))
+    shelf.put(two)
+    #expect(shelf.mayHaveSpans(of: 4) && shelf.mayHaveSpans(of: 5))
+  }
+
+  #if DEBUG
+    @Test("taking from a list without spans takes no lock") func lockless() throws {
+      shelf.put(try span(4, allocated: 1))
+      // With the innermost lock held, taking the shelf's would stop a debug build.
+      HeapLock(0, rank: .records).withLock { _ in
+        #expect(shelf.popPartial(of: 5) == nil)
+        #expect(shelf.popFull(of: 4) == nil)
+        let none = shelf.popPartial(of: 5, atMost: 8)
+        #expect(none.count == 0)
+        #expect(shelf.mayHaveSpans(of: 4))
+      }
+    }
+  #endif
 
   @Test("a thread that lags behind is not handed spans of the generation after its own")
   func lagging() throws {
@@ -107,19 +168,23 @@ struct SpanShelfTests {
     for span in spans { shelf.put(span) }
     let shelf = shelf
     onThreads(4) { number in
-      for round in 0..<5000 {
-        let full = (round + number) % 2 == 0
-        guard let span = full ? shelf.popFull(of: 2) : shelf.popPartial(of: 2) else { continue }
-        let owner = owners[places[span] ?? 0]
-        require(owner.taken.exchange(true, ordering: .relaxed) == false, "owned twice")
-        require(full == (span.allocatedCount == 4), "a span was on the wrong list")
-        _ =
-          span.takeRun(atMost: 1)
-          ?? {
-            span.setAllocated([true, false, false, false]); return nil
-          }()
-        owner.taken.store(false, ordering: .relaxed)
-        shelf.put(span)
+      var random = RandomNumbers(seed: UInt64(number))
+      for _ in 0..<3000 {
+        let (full, limit) = (random.oneIn(2), 1 + random.below(3))
+        var taken =
+          full ? shelf.popFull(of: 2, atMost: limit) : shelf.popPartial(of: 2, atMost: limit)
+        require(taken.count <= limit, "too many were taken")
+        var changed = SpanStack()
+        while let span = taken.pop() {
+          let owner = owners[places[span] ?? 0]
+          require(owner.taken.exchange(true, ordering: .relaxed) == false, "owned twice")
+          require(full == (span.allocatedCount == 4), "a span was on the wrong list")
+          // One slot more, or all but one free again.
+          if span.takeRun(atMost: 1) == nil { span.setAllocated([true, false, false, false]) }
+          owner.taken.store(false, ordering: .relaxed)
+          changed.push(span)
+        }
+        shelf.put(changed)
       }
     }
     #expect(reports(shelf.checkInvariants).isEmpty)

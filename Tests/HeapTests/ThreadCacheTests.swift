@@ -143,6 +143,7 @@ struct ThreadCacheTests {
     let entry = unsafe cache.add(key, shelf: shelf, slotSize: 64)
     unsafe entry.pointee.span = span
     unsafe entry.pointee.cursor = span.address(ofSlot: run.start)
+    unsafe entry.pointee.runStart = span.address(ofSlot: run.start)
     unsafe entry.pointee.limit = span.address(ofSlot: run.end)
     return unsafe entry
   }
@@ -154,10 +155,52 @@ struct ThreadCacheTests {
     #expect(unsafe entry.pointee.unusedSlots == SlotRange(start: 0, end: 10))
     unsafe entry.pointee.cursor += 3 * 64
     #expect(unsafe entry.pointee.unusedSlots == SlotRange(start: 3, end: 10))
+    #expect(unsafe entry.pointee.usedCount == 3)
     unsafe entry.pointee.cursor = entry.pointee.limit
     #expect(unsafe entry.pointee.unusedSlots.count == 0)
     unsafe entry.pointee.span = nil
     #expect(unsafe entry.pointee.unusedSlots.count == 0)
+  }
+
+  @Test("a hidden table finds no key and keeps every run, until it is shown again")
+  func hiding() throws {
+    var cache = ThreadCache()
+    for n in 1...30 { add(UInt(n) << 4, to: &cache) }
+    let entry = unsafe try addRun(31 << 4, 10, to: &cache)
+    let span = unsafe entry.pointee.span
+    cache.hide()
+    for n in 1...31 {
+      expectMissing(UInt(n) << 4, in: cache)
+      // What the fast half sees: no key's entry, and no run.
+      let first = unsafe cache.entries[Int(ThreadCache.home(of: UInt(n) << 4, mask: cache.mask))]
+      #expect(first.key == 0 && first.cursor >= first.limit)
+    }
+    var seen: [HeapSpan?] = []
+    unsafe cache.forEachSpan { unsafe seen.append($0.pointee.span) }
+    #expect(seen == [span], "the collector still finds the runs")
+    #expect(problems(cache).isEmpty)
+    cache.show()
+    for n in 1...31 { expectFoundAtHome(UInt(n) << 4, in: cache) }
+    #expect(cache.used == 31)
+    #expect(problems(cache).isEmpty)
+  }
+
+  @Test("a table that was shrunk while hidden has no keys, and grows again")
+  func shrinking() {
+    var cache = ThreadCache()
+    for n in 1...100 { add(UInt(n) << 4, to: &cache) }
+    cache.hide()
+    cache.shrink()
+    #expect(cache.used == 0)
+    expectMissing(5 << 4, in: cache)
+    cache.show()
+    expectMissing(5 << 4, in: cache)
+    for n in 1...100 {
+      add(UInt(n) << 4, to: &cache)
+      #expect(cache.used * 4 <= Int(cache.mask) + 1)
+    }
+    for n in 1...100 { expectFoundAtHome(UInt(n) << 4, in: cache) }
+    #expect(problems(cache).isEmpty)
   }
 
   @Test("every entry with a span is visited, whatever the table's size")

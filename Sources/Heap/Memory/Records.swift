@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// Memory for the heap's own records.
+// Memory for the heap's own records: spans, layouts and shelves.
 //
-// Span descriptors, layouts and shelves are referred to by plain addresses from side tables,
-// caches and other records, and a stale look-up must still find a record, if a dead one. So
-// they are never returned while the heap lives: `RecordMemory` hands out zeroed, cache-line
-// aligned pieces of large blocks and frees all of them at once, at the heap's end. Who wants
-// to use a record again keeps a free list of its own (PageHeap does for spans).
+// Side tables, caches and other records refer to a record by its plain address. A thread that
+// looks up a stale word must still find a record, if a dead one. So records are never freed while
+// the heap lives. `RecordMemory` hands out zeroed pieces of large blocks, each on cache lines of
+// its own, and frees all blocks at once, at the heap's end. Dead records of spans are used again:
+// the page heap keeps a list of them.
 //
-// Guarded by: a lock inside; records are made rarely.
+// Guarded by  a lock inside. It is held while the system is asked for another block: records are
+//             made rarely.
 
 /// Bump-allocated memory that lives as long as its heap.
 package final class RecordMemory: Sendable {
@@ -17,11 +18,12 @@ package final class RecordMemory: Sendable {
     var blocks: [(address: UInt, size: Int)] = []
     var cursor: UInt = 0
     var limit: UInt = 0
+    /// What is to be done before the blocks are freed.
     var endings: [@Sendable () -> Void] = []
   }
 
-  /// Bytes taken from the system at a time: more wastes more in a small heap, less makes
-  /// more system calls in a large one.
+  /// Bytes taken from the system at a time. More wastes more in a small heap, less makes more
+  /// system calls in a large one.
   private static let blockSize = 256 << 10
 
   private let state = HeapLock(State(), rank: .records)

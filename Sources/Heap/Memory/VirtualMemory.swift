@@ -71,6 +71,7 @@ package enum VirtualMemory {
 
   /// Ends a reservation, or a part of one.
   package static func release(_ address: UInt, size: Int) {
+    assert(!LockRank.pageHeap.isHeld, "a system call is made under the page heap's lock")
     let result = unsafe munmap(pointer(address), size)
     require(result == 0, "munmap of a range that the heap reserved failed: errno \(errno)")
   }
@@ -109,6 +110,7 @@ package enum VirtualMemory {
   private static func attempt(
     _ operation: String, _ call: () -> Int32
   ) throws(SystemFailure) {
+    assert(!LockRank.pageHeap.isHeld, "a system call is made under the page heap's lock")
     // Relaxed: a test sets it before it starts what is to fail.
     if callsUntilFailure.load(ordering: .relaxed) > 0,
       callsUntilFailure.subtract(1, ordering: .relaxed).newValue == 0

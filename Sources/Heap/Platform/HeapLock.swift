@@ -136,16 +136,19 @@ extension WaitWord {
   case markQueue
   /// The lists of one shelf.
   case shelf
-  /// Adding arenas to a heap: held across system calls, unlike all others.
+  /// Adding arenas to a heap, giving memory back: held across system calls.
   case growth
-  /// Pages and span records.
+  /// Pages and span records. Never held across a system call (asserted in VirtualMemory).
   case pageHeap
   /// Names of types and fields, for reports.
   case layouts
-  /// Memory of records, side tables.
+  /// Memory of records, side tables. Held while the system is asked for another block of records.
   case records
 
   private var bit: UInt64 { 1 << UInt64(rawValue) }
+
+  /// Whether the calling thread holds a lock of this rank. Known in debug builds only.
+  package var isHeld: Bool { heap_held_ranks() & bit != 0 }
 
   /// Whether the calling thread may take a lock of this rank now. Notes that it does.
   @usableFromInline package func enter() -> Bool {

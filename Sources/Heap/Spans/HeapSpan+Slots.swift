@@ -3,15 +3,21 @@
 
 // A span's slots and their bits.
 //
-// A run is a maximal stretch of free slots: `nextRun` finds the next one at or after
-// `freeIndex` by counting trailing zeros of inverted words. Its taker zeroes and colours the
-// slots, and only then `take` moves `freeIndex` to its end, releasing: from then on every slot
-// of it counts as allocated, and a stale word of another thread's stack that points there finds
-// zeroes (`isAllocated` acquires). A run that is not used up is handed back by moving `freeIndex`
-// to the first unused slot.
+// A run is a stretch of free slots, as long as can be. `nextRun` finds the next run at or after
+// `freeIndex`, by counting the trailing zeros of inverted words. The owner of the span zeroes and
+// colours the slots, and only then `take` moves `freeIndex` to the end of the run. From that
+// moment every slot of the run counts as allocated. Another thread may have a stale word on its
+// stack that points there: it finds zeroes (`isAllocated`). A run that is not used up is handed
+// back by moving `freeIndex` to its first unused slot.
+//
+// Sweeping makes the marks the new `allocated` bits, clears the other two bitmaps, and then sets
+// `freeIndex` to 0.
 //
 // Invariant   the slots in `freeIndex ..< slotCount` with a clear `allocated` bit are free,
 //             and zero unless the span is noscan or `needsZero`.
+// Owner       the span's owner calls everything here except `isMarked`, `isAllocated` and
+//             `slot(holding:)`, which anybody may call.
+// Ordering    See Note [Publishing a run] in Documentation/MemoryOrdering.md.
 
 public import Synchronization
 
@@ -54,7 +60,8 @@ extension HeapSpan {
   /// gcmarkBits. Ordering: See Note [Span queue].
   @inlinable @inline(__always) package var marks: Words { unsafe words(record.pointee.markBits) }
 
-  /// Ordering: relaxed read-modify-writes: whoever sets a bit scans the slot.
+  /// Which slots have been scanned. Ordering: whoever sets a bit, scans the slot; the bit hands
+  /// nothing else over.
   @inlinable @inline(__always) package var scanned: Words {
     unsafe words(
       record.pointee.markBits &+ (ArenaTables.Layout.scanned - ArenaTables.Layout.marks))
@@ -89,9 +96,9 @@ extension HeapSpan {
     return slot < slotCount ? slot : nil
   }
 
-  /// Whether a slot has been handed out, as far as anybody but its owner can tell.
+  /// Whether a slot has been handed out, as far as a thread can tell that does not own the span.
   @inlinable @inline(__always) package func isAllocated(_ slot: Int) -> Bool {
-    // Acquiring: pairs with `take`.
+    // Acquiring: pairs with the stores of `take` and `sweep`.
     if slot < Int(unsafe record.pointee.freeIndex.load(ordering: .acquiring)) { return true }
     return unsafe allocated[slot >> 6].load(ordering: .relaxed) & Self.bit(slot) != 0
   }
@@ -134,8 +141,7 @@ extension HeapSpan {
   /// Takes what `nextRun` found: its slots are allocated from now on.
   package func take(_ run: SlotRange) {
     allocatedCount += run.count
-    // Pairs with `isAllocated`.
-    unsafe record.pointee.freeIndex.store(UInt32(run.end), ordering: .releasing)
+    freeIndex = run.end
   }
 
   /// Gives the unused end of the current run back.
@@ -154,9 +160,10 @@ extension HeapSpan {
     package var freed: Int
   }
 
-  /// Makes the marks the new `allocated` bits and clears both others.
+  /// Makes the marks the new `allocated` bits and clears the two other bitmaps.
   ///
-  /// `onDead` sees each word of slots that die (for patterns in checked mode).
+  /// - Parameter onDead: called for each word of slots that die. Checked mode gives it, to fill
+  ///   them with a pattern; then each mark is checked, not only their number.
   /// - Precondition: the caller owns the span, nobody marks, and no slot of it is in a run.
   package func sweep(
     to generation: UInt32, onDead: ((_ word: Int, _ dead: UInt) -> Void)? = nil
@@ -171,7 +178,10 @@ extension HeapSpan {
         let was =
           unsafe allocated[word].load(ordering: .relaxed)
           | (below == 64 ? .max : (1 << UInt(below)) - 1)
-        require(marked & ~was == 0, "a free slot is marked: span at \(base), word \(word)")
+        if marked & ~was != 0 {
+          let slot = word << 6 + (marked & ~was).trailingZeroBitCount
+          brokenInvariant("Slot \(slot) of \(name) is marked, but free", isChecked: true)
+        }
         if was & ~marked != 0 { onDead(word, was & ~marked) }
       }
       live += marked.nonzeroBitCount
@@ -180,8 +190,13 @@ extension HeapSpan {
       unsafe scanned[word].store(0, ordering: .relaxed)
     }
     let freed = allocatedCount - live
-    require(freed >= 0, "more slots are marked than allocated: span at \(base)")
+    if freed < 0 {
+      brokenInvariant(
+        "\(live) slots of \(name) are marked, but only \(allocatedCount) are allocated",
+        isChecked: onDead != nil)
+    }
     allocatedCount = live
+    // After the bits: whoever sees 0 here shall see the new ones.
     freeIndex = 0
     if freed > 0 { needsZero = true }
     unsafe record.pointee.scanCursor.store(0, ordering: .relaxed)
@@ -191,9 +206,13 @@ extension HeapSpan {
 
   // MARK: - Invariants
 
+  /// What messages call the span.
+  private var name: String {
+    "the span at 0x\(String(base, radix: 16)) with slots of \(slotSize) bytes"
+  }
+
   /// Reports what is wrong with the span's own state.
   package func checkInvariants(_ report: (String) -> Void) {
-    let name = "span at \(String(base, radix: 16)) of class \(spanClass.sizeClass.number)"
     guard isLive else { return report("\(name) is dead") }
     if freeIndex > slotCount { report("\(name): freeIndex \(freeIndex) of \(slotCount) slots") }
     var count = 0

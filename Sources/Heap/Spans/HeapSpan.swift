@@ -3,8 +3,8 @@
 
 // A span: a run of pages cut into equal slots.
 //
-// The record is a descriptor beside the memory. Its slots have one bit each in three bitmaps
-// of the arena's tables (ArenaTables), which start at the bits of the span's first page:
+// The span's record is a descriptor beside the memory. Each slot has one bit in each of three
+// bitmaps of the arena's tables (ArenaTables), which start at the bits of the span's first page:
 //
 //   allocated   allocBits: the slot was allocated as of the last sweep
 //   marks       gcmarkBits: the slot was found reachable in this cycle
@@ -13,24 +13,27 @@
 // A slot counts as allocated when its `allocated` bit is set or its index is below
 // `freeIndex`. Sweeping makes the marks the new `allocated` bits.
 //
-//   state      owner                 in a list     legal
-//   dead       page heap             –             nothing; the record waits to be used again
-//   cached     one thread cache      none          take runs, hand back
-//   listed     its shelf             exactly one   pop (then the popper owns it)
-//   large      nobody                its shelf's   one slot; swept like any other
-//   sweeping   whoever popped it     none          sweep
+//   state      owner                 on a list     what may be done
+//   dead       the page heap         its own       use the record for a new span
+//   listed     its shelf             one of four   take it off (whoever does owns it)
+//   cached     one thread's cache    none          take runs, hand them back
+//   sweeping   whoever took it off   none          sweep
 //
-// "sweeping" and "cached" are not told apart in the record: both mean that the one thread
-// that popped the span (under the shelf's lock) owns it alone.
+// A large span has one slot and is listed like any other; no cache ever has it. The record does
+// not tell "cached" and "sweeping" apart: in both states one thread, which took the span off a
+// list under the list's lock, owns it alone.
 //
 //   sweepGeneration   meaning, g being the heap's generation
 //   g                 swept in this generation, or fresh: slots may be taken
-//   g - 1             not swept yet: its marks say what lives; no slot may be taken from it
+//   g - 1             not swept yet, and its marks say what lives. Only a thread that still works
+//                     with generation g - 1 takes slots from it (SpanShelf); for all others it
+//                     has to be swept first
 //
-// A generation advances only when every span has reached it (CollectionCycle.finishSweeping).
+// The heap's generation advances only when every span has reached it (Sweeper.finish).
 //
-// Owner       as in the table; `queueNext` belongs to whoever won `queued`.
-// Ordering    See Note [Publishing a span] and Note [Span queue].
+// Owner       as in the table; `queueNext` belongs to whoever set `queued`.
+// Ordering    See Note [Publishing a span] and Note [Span queue] in
+//             Documentation/MemoryOrdering.md.
 // Slots and bits: HeapSpan+Slots.swift. Overview: Documentation/AllocatorTiers.md
 
 public import Synchronization
@@ -49,19 +52,21 @@ public import Synchronization
   @usableFromInline package var layout: HeapLayout
   @usableFromInline package var slotCount: UInt32
   @usableFromInline package var reciprocal: UInt32
-  /// Slots below this index are allocated whatever their bit says. Owner: whoever owns the
-  /// span. Ordering: moved up releasing, when the slots below are zero and have their colour;
-  /// read acquiring by whoever has a word that may point there.
+  /// Slots below this index are allocated whatever their bit says.
+  ///
+  /// Owner: whoever owns the span. Ordering: stored releasing, after what the new value makes
+  /// others believe: zeroed and coloured slots when it moves up, new `allocated` bits when a sweep
+  /// sets it to 0. Read acquiring by whoever has a word that may point into the span.
   @usableFromInline package let freeIndex: Atomic<UInt32>
-  /// In the mark queue. Ordering: See Note [Span queue].
+  /// The span is in the mark queue. Ordering: See Note [Span queue].
   @usableFromInline package let queued: Atomic<Bool>
-  /// The next span in a mark queue. Owner: whoever's queue the span is in.
+  /// The next span in a mark queue. Owner: the owner of the queue that the span is in.
   @usableFromInline package var queueNext: UInt
 
   // What allocation and sweeping touch.
 
-  /// Owner: writes by the span's owner. Ordering: relaxed reads by anyone decide nothing
-  /// that a list's lock does not decide again.
+  /// Owner: the span's owner writes. Ordering: relaxed; who reads it to decide something has the
+  /// lock of the list that the span is on.
   @usableFromInline package let sweepGeneration: Atomic<UInt32>
   /// Slots that are allocated or in a cache's run.
   @usableFromInline package var allocatedCount: UInt32
@@ -108,10 +113,12 @@ public import Synchronization
     nonmutating set { unsafe record.pointee.sweepGeneration.store(newValue, ordering: .relaxed) }
   }
 
+  /// For the owner: what it wrote itself is read relaxed. All others: `isAllocated`.
   @inlinable package var freeIndex: Int {
     get { Int(unsafe record.pointee.freeIndex.load(ordering: .relaxed)) }
     nonmutating set {
-      unsafe record.pointee.freeIndex.store(UInt32(newValue), ordering: .relaxed)
+      // Pairs with `isAllocated`.
+      unsafe record.pointee.freeIndex.store(UInt32(newValue), ordering: .releasing)
     }
   }
 

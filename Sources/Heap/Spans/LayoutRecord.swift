@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// What the heap knows about a type.
+// Layouts: where in an object the references are.
 //
-// A layout says where in an object the references are. It belongs to a span, not to an
-// object: all slots of a span hold objects of one layout, so the scan loop loads it once for
-// up to a thousand objects, and an allocation writes no header. Two kinds:
+// A layout is all that the heap knows about a type. It belongs to a span, not to an object: all
+// slots of a span hold objects of one layout. So the scan loop loads the layout once for up to
+// a thousand objects, and an allocation writes no header. There are two kinds:
 //
 //   object   `size` bytes; references at fixed offsets
 //   array    a count in the first word, elements of `size` bytes from `elementsOffset` on;
 //            references at fixed offsets of each element
 //
-// A precise offset holds a reference or zero. An ambiguous one (a payload of an enum) holds
-// any word, and is looked up as a word of a stack is.
+// A precise offset holds a reference or zero. An ambiguous one (a payload of an enum) may hold
+// any word. It is looked up as a word of a stack is.
 //
-// Owner       the heap; made at registration, immutable afterwards, never freed before it.
-// Ordering    published under the heap's registration lock; read through spans and caches
-//             that were made after that.
+// Owner       the heap. A record is made when a type is registered, does not change afterwards,
+//             and lives as long as the heap.
+// Ordering    published under the lock for registration; read through spans and caches that
+//             were made after that.
 
 /// The memory layout of one type's objects, as the collector reads it.
 @unsafe @usableFromInline package struct LayoutRecord: ~Copyable {
@@ -26,7 +27,7 @@
   }
 
   @usableFromInline package var kind: Kind
-  /// No reference in it: never scanned.
+  /// An object has no references: it is never scanned.
   @usableFromInline package var isNoscan: Bool
   /// Values of several types share a 16-byte slot.
   @usableFromInline package var isTiny: Bool
@@ -74,11 +75,12 @@
       start: record.pointee.ambiguous, count: record.pointee.ambiguousCount)
   }
 
-  /// Bytes of an array of `count` elements, or nil when there are more than an address has.
+  /// Bytes of an array of `count` elements, or nil when they are more than half of the address
+  /// space, or the count is negative.
   package func arraySize(count: Int) -> Int? {
     guard count >= 0 else { return nil }
     let (elements, overflow) = Int(size).multipliedReportingOverflow(by: count)
-    guard !overflow, elements <= 1 << 47 else { return nil }
+    guard !overflow, elements <= 1 << Int(Geometry.addressBits - 1) else { return nil }
     return elements + Int(elementsOffset)
   }
 

@@ -3,8 +3,8 @@
 
 // Size classes: the 67 slot sizes that small objects are rounded up to, and class 0, large.
 //
-// A span is cut into slots of one size. With few sizes, memory is lost inside the slots; with
-// many, in half-empty spans. The table is Go's current one, a compromise made by rule:
+// A span is cut into slots of one size. With few sizes, memory is lost inside the slots. With
+// many, it is lost in half-empty spans. The table is Go's current one, a compromise with rules:
 //
 //   - sizes are multiples of 8; from 32 on of 16; from 128 on of an eighth of the power of two
 //     below; from 2048 on of 256; and every power of two from 8 to 32768 is a class;
@@ -13,13 +13,13 @@
 //   - of sizes that would cut the same pages into the same number of slots, only the largest
 //     is a class; and a size grows, by 128, into what would be left of its span.
 //
-// From 128 bytes on, a class is at most 16 % of itself larger than the one below. At worst,
-// when each object is one byte larger than that one's slots, 17 % of a span is lost.
-// SizeClassTests derives the table from these rules.
+// From 128 bytes on, a class is at most 16 % of itself larger than the one below. The worst case
+// is a span whose objects are all one byte larger than the slots of the class below: 17 % of it
+// is lost. SizeClassTests derives the table from these rules.
 //
-// A slot index is `offset / size`, computed as `offset * reciprocal >> 32`: exact for every
-// offset in a span. All the numbers are loads from constant tables in HeapSizeClasses.h;
-// nothing here takes a lock, is written, or needs initialising.
+// A slot's index is `offset / size`, computed as `offset * reciprocal >> 32`, which is exact for
+// every offset in a span. All numbers are loads from constant tables in HeapSizeClasses.h. Nothing
+// here takes a lock, is written, or needs initialising.
 //
 // Overview: Documentation/AllocatorTiers.md
 
@@ -53,16 +53,17 @@ public import CHeapShims
 
   /// The smallest class whose slots hold `size` bytes, or nil above `maxSmallSize`.
   ///
-  /// O(1): a compare and a table load. A size of 0 gets the smallest slot. A negative one is
-  /// nobody's; it reads as too large.
+  /// A size of 0 gets the smallest slot. A negative size has no class: it reads as too large.
+  ///
+  /// - Complexity: O(1), a compare and a table load.
   @inlinable @inline(__always)
   package static func of(size: Int) -> SizeClass? {
     guard UInt(bitPattern: size) <= UInt(bitPattern: maxSmallSize) else { return nil }
     return SizeClass(unchecked: heap_size_class_of(UInt(bitPattern: size)))
   }
 
-  /// The smallest class whose slots hold `size` bytes and lie at multiples of `alignment`, or
-  /// nil if there is none: the object is large then.
+  /// The smallest class whose slots hold `size` bytes and lie at multiples of `alignment`. Nil if
+  /// there is none: then the object is large.
   ///
   /// A span starts at a page, so slots can be aligned to the page size, 8192, and no further.
   ///

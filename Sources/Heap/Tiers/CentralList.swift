@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// The central lists: for each of the 136 span classes, its spans by layout.
+// The central lists: all shelves of a heap, by span class and layout.
 //
-// Spans hold objects of one layout only, so a central list is a set of shelves, one for each
-// layout that ever had an object of the class. An object layout has one shelf, since all its
-// objects have one size; an array layout has one in each size class in use, and one in class
-// 0 for large arrays. A cache keeps the shelf it takes from, so the look-up happens once for
-// a type and a thread, and the lock here is not part of refilling.
+// A span holds objects of one layout, so there is a shelf for each layout and each of the 136
+// span classes that the layout has objects in. An object layout has one shelf, because all its
+// objects have one size. An array layout has one in each size class in use, and one in class 0
+// for large arrays.
 //
-// Shelves are never removed. Sweeping walks them all: their number is types, not objects.
+// A thread's cache keeps the shelf that it takes spans from. So a shelf is looked up once for
+// each key of a cache, and the lock here is not part of a refill. Shelves are never removed, and
+// sweeping walks all of them: there are as many as types, not as objects.
 //
-// Guarded by: the lock inside.
+// Guarded by  the lock inside; the shelves have locks of their own.
+//
+// Overview: Documentation/AllocatorTiers.md
 
 /// All shelves of a heap, by span class and layout.
 package final class CentralLists: Sendable {

@@ -42,13 +42,14 @@ package final class PageHeap: Sendable {
     var spanCount = 0
   }
 
-  struct Growth {
+  package struct Growth {
     /// Where the next arena should be: behind the last one.
-    var nextArena: ArenaIndex
+    package var nextArena: ArenaIndex
   }
 
   let state: HeapLock<State>
-  let growth: HeapLock<Growth>
+  /// `package`: a test holds it, to be the thread that grows the heap.
+  package let growth: HeapLock<Growth>
   /// To be committed before arenas are added: outside of `state`.
   let summaries: SummaryMemory
   let hugePages: HugePagePolicy
@@ -80,11 +81,9 @@ package final class PageHeap: Sendable {
   }
 
   deinit {
-    state.withLock { state in
-      for arena in state.arenas {
-        ArenaTables.of(arena.address).withdraw(arena)
-        VirtualMemory.release(arena.address, size: Geometry.arenaSize)
-      }
+    for arena in state.withLock({ $0.arenas }) {
+      ArenaTables.of(arena.address).withdraw(arena)
+      VirtualMemory.release(arena.address, size: Geometry.arenaSize)
     }
   }
 
@@ -231,6 +230,7 @@ package final class PageHeap: Sendable {
   /// Makes the pages of several spans free again, under one lock.
   /// - Precondition: the caller owns them, and all their slots are free.
   package func freeSpans(_ spans: consuming SpanStack) {
+    guard !spans.isEmpty else { return }
     spans.forEach { span in
       require(span.isLive && span.allocatedCount == 0, "only an empty live span is freed")
       unsafe span.record.pointee.isLive = false

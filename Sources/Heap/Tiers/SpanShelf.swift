@@ -168,6 +168,7 @@ private struct ShelfLists: ~Copyable {
   /// Puts spans into the lists that their generations and free slots say, under one lock. The
   /// caller has owned them until now.
   package func put(_ spans: consuming SpanStack) {
+    guard !spans.isEmpty else { return }
     var sorted = InlineArray<4, SpanStack> { _ in SpanStack() }
     while let span = spans.pop() { sorted[Self.place(of: span).index].push(span) }
     unsafe record.pointee.lists.withLock { lists in

@@ -19,11 +19,14 @@
 // that collide and alternate pay a slow call each time. At least three quarters of the table
 // stay empty, which keeps such collisions rare.
 //
+// A thread that may not allocate (it is in a blocking region, or has left the heap) has its table
+// hidden: the inlined half then finds no run, whatever the key, and the slow half can refuse.
+//
 // Owner       the thread that is attached, or the thread that acts on its behalf; no lock.
 // Invariant   an entry with a span owns the span, and cursor ..< limit is the rest of its run:
 //             free slots, zero unless noscan, all below the span's freeIndex.
 // Slow path   Mutator/Threads/Allocation.swift finds the entry. When the run is used up,
-//             Collector/Allocation/Refill.swift finds the next one.
+//             Collector/Allocation/Allocator.swift finds the next one.
 
 internal import CHeapShims
 
@@ -100,9 +103,8 @@ internal import CHeapShims
 
   // MARK: - Hiding
 
-  // A table has one entry more than its mask says, which is always empty. While the thread may
-  // not allocate (it is in a blocking region, or has left the heap), `entries` points there, so the
-  // inlined half of an allocation finds no run whatever its key, and the slow half can refuse.
+  // A table has one entry more than its mask says, and that entry is always empty. `entries` of a
+  // hidden table points there, and `mask` is 0, so every key's first probe finds it.
 
   /// The table, hidden or not.
   private var table: (entries: UnsafeMutablePointer<CacheEntry>, count: Int) {
