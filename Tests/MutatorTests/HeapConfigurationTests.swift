@@ -31,7 +31,6 @@ import Testing
     #expect(configuration.hugePages == .system)
     #expect(configuration.trace == .off && configuration.checks == .off)
     #expect(configuration.stress.isNone)
-    #expect(configuration.profileRate == 512 * 1024)
     #expect(problem(configuration) == nil)
     #expect(self.configuration([:]) == configuration)
   }
@@ -73,6 +72,10 @@ import Testing
       ("HEAP_MEMLIMIT", "-5", "off"), ("HEAP_MEMLIMIT", "9000000TiB", "bytes"),
       ("HEAP_TRACE", "yes", "1 or 0"), ("HEAP_CHECK", "2", "1 or 0"),
       ("HEAP_STRESS", "collect", "collect=ALLOCATIONS"), ("HEAP_STRESS", "speed=3", "seed=NUMBER"),
+      ("HEAP_STRESS", "delay=9223372036854775807", "delay=MICROSECONDS (at most 1000000)"),
+      ("HEAP_STRESS", "seed=1,buffer=1048577", "buffer=ENTRIES (at most 1048576)"),
+      ("HEAP_STRESS", "collect=-1", "collect=ALLOCATIONS"),
+      ("HEAP_STRESS", "collect=9223372036854775808", "collect=ALLOCATIONS"),
     ])
   func malformed(name: String, value: String, accepted: String) throws {
     let problem = try #require(self.problem(configuration([name: value])))
@@ -92,8 +95,20 @@ import Testing
     #expect(refused { $0.hardLimit = 4096 }.hasPrefix("hardLimit is 4096; accepted: 1048576 bytes"))
     #expect(refused { $0.minimumHeap = -1 }.hasPrefix("minimumHeap is -1"))
     #expect(refused { $0.workers = 0 }.hasPrefix("workers is 0; accepted: 1 to 1024"))
-    #expect(refused { $0.profileRate = -1 }.hasPrefix("profileRate is -1"))
-    #expect(refused { $0.stress.barrierBuffer = -1 }.hasPrefix("stress is"))
+    #expect(
+      refused { $0.stress.barrierBuffer = -1 }
+        == "stress.barrierBuffer is -1; accepted: 0 (the default) to 1048576 entries")
+    #expect(
+      refused { $0.stress.barrierBuffer = .max }.hasPrefix("stress.barrierBuffer is 92233720368"))
+    #expect(
+      refused { $0.stress.handshakeDelay = .max }
+        == "stress.handshakeDelay is 9223372036854775807; accepted: 0 (none) to 1000000 microseconds"
+    )
+    #expect(refused { $0.stress.handshakeDelay = 1_000_001 }.hasPrefix("stress.handshakeDelay"))
+    #expect(refused { $0.stress.handshakeDelay = -1 }.hasPrefix("stress.handshakeDelay is -1"))
+    #expect(refused { $0.stress.collectEvery = -1 }.hasPrefix("stress.collectEvery is -1"))
+    #expect(refused { $0.stress.collectEvery = .max } == "accepted")
+    #expect(refused { $0.stress.handshakeDelay = 1_000_000 } == "accepted")
     #expect(refused { $0.memoryLimit = 0 } == "accepted")
     #expect(refused { $0.gcPercent = .percent(.max) } == "accepted")
     #expect(refused { $0.minimumHeap = 0 } == "accepted")

@@ -3,6 +3,7 @@
 
 // A type that cannot be laid out is refused with the way to the field and what to do instead.
 
+import Foundation
 import Mutator
 import Testing
 
@@ -52,7 +53,7 @@ struct Named {
     #expect(
       refusal(of: Node.self)
         == "Node cannot be kept in the heap: the field Node.payload.name is of type String, "
-        + "which ARC manages: use HeapString instead")
+        + "managed by ARC: use HeapString instead")
     for (message, path) in [
       (refusal(of: Optional.self), "the field Optional.name is"),
       (refusal(of: Tuple.self), "the field Tuple.pair.name is"),
@@ -64,14 +65,40 @@ struct Named {
     }
   }
 
-  @Test("containers of the standard library are refused in favour of the heap's own")
+  @Test("containers of the standard library are refused in favour of what there is")
   func containers() {
     struct List: HeapObject { var children: [HeapRef<Leaf>] = [] }
     struct Index: HeapObject { var index: [Int: HeapRef<Leaf>] = [:] }
+    struct Members: HeapObject { var members: Set<Int> = [] }
     let list = refusal(of: List.self)
-    #expect(list.contains("the field List.children is of type Array<HeapRef<Leaf>>"))
-    #expect(list.contains("use HeapArray<HeapRef<Leaf>>, or HeapList<HeapRef<Leaf>>"))
-    #expect(refusal(of: Index.self).contains("use HeapDictionary<Int, HeapRef<Leaf>>"))
+    #expect(list.contains("the field List.children is of type Array<HeapRef<Leaf>>, managed by ARC"))
+    #expect(list.contains("use HeapArray<HeapRef<Leaf>>, a larger one where it must grow, instead"))
+    #expect(refusal(of: Index.self).contains("use HeapArray<(Int, HeapRef<Leaf>)> for its elements"))
+    #expect(refusal(of: Members.self).contains("use HeapArray<Int> for its elements"))
+    for message in [list, refusal(of: Index.self), refusal(of: Members.self)] {
+      #expect(!message.contains("HeapList") && !message.contains("HeapDictionary"))
+    }
+  }
+
+  @Test("an element type that is refused itself is named once")
+  func elements() {
+    func refusal(_ type: Any.Type) -> String {
+      do throws(HeapError) {
+        _ = try FieldMap.find(type)
+        return "kept"
+      } catch { return error.description }
+    }
+    #expect(
+      refusal([Int].self) == "Array<Int> cannot be kept in the heap: it is managed by ARC: "
+        + "use HeapArray<Int>, a larger one where it must grow, instead")
+    #expect(
+      refusal(String.self)
+        == "String cannot be kept in the heap: it is managed by ARC: use HeapString instead")
+    for type in [Counted.self, (() -> Void).self, (any Sendable).self, Tree.self] as [Any.Type] {
+      let message = refusal(type)
+      #expect(message.contains(" cannot be kept in the heap: it is "))
+      #expect(message.components(separatedBy: "\(type)").count == 2, "\(message)")
+    }
   }
 
   @Test("class instances, closures, existentials and indirect enums are refused")
@@ -81,7 +108,7 @@ struct Named {
     struct Closure: HeapObject { var closure: () -> Void }
     struct Existential: HeapObject { var value: any Sendable }
     struct Recursive: HeapObject { var tree = Tree.leaf }
-    let unsupported = "values that ARC manages are not supported yet"
+    let unsupported = "managed by ARC, and such values are not supported yet"
     for (message, part) in [
       (refusal(of: Instance.self), "Instance.object is an instance of the class Counted"),
       (refusal(of: WeakInstance.self), "WeakInstance.object is"),
@@ -121,11 +148,26 @@ struct Named {
     #expect(Node.layout.description.contains("Node.name"))
   }
 
-  @Test("a layout of another type is refused")
+  @Test("a layout of another type is refused, nested ones too")
   func foreignLayout() {
     struct Node: HeapObject {
+      var link: HeapRef<Leaf>?
       static var layout: ObjectLayout { Leaf.layout }
     }
+    struct Outer: HeapObject {
+      var key = 0
+      var node = Node()
+    }
+    struct Generic<Value>: HeapObject { var value: (Int, Value?) }
     #expect(refusal(of: Node.self).contains("Node.layout is the layout of Leaf"))
+    #expect(refusal(of: Outer.self).contains("Node.layout is the layout of Leaf"))
+    #expect(refusal(of: Generic<Node>.self).contains("Node.layout is the layout of Leaf"))
+  }
+
+  @Test("a type that only claims to be a reference word is refused")
+  func falseReference() {
+    struct Claim: _HeapReferenceWord { var words = (0, 0) }
+    struct Node: HeapObject { var claim = Claim() }
+    #expect(refusal(of: Node.self).contains("Claim conforms to _HeapReferenceWord"))
   }
 }

@@ -3,10 +3,10 @@
 
 // How a heap is set up.
 //
-// A plain value with a default for everything. It is checked once, when a heap is made from
-// it, and not on assignment: a setting may be wrong in company only (a hard limit below the
-// memory limit). What can change while a heap lives (the percentage, the soft limit) is a
-// property of the heap too; the rest is settled here.
+// A plain value with a default for everything. It is checked once, when a heap is made from it,
+// and not on assignment. So a configuration can be read from the environment without an error
+// to handle, and whoever makes the heap handles it. What can change while a heap lives (the
+// percentage, the soft limit) is a property of the heap, too; the rest is settled here.
 
 /// The settings of a heap. `HeapConfiguration()` has the defaults.
 public struct HeapConfiguration: Hashable, Sendable {
@@ -41,10 +41,6 @@ public struct HeapConfiguration: Hashable, Sendable {
 
   /// Deliberate bad luck, for tests.
   public var stress = StressOptions.none
-
-  /// Bytes of allocation between two samples of the profile, on average; 0: no profile.
-  /// Default: 512 KiB.
-  public var profileRate = 512 << 10
 
   /// What was wrong with the environment that the configuration was read from.
   var problem: String?
@@ -109,9 +105,16 @@ extension HeapConfiguration {
         (1...Self.mostWorkers).contains(workers), "workers", workers,
         "1 to \(Self.mostWorkers), or nil")
     }
-    try Self.check(profileRate >= 0, "profileRate", profileRate, "0 (off) or more bytes")
-    let least = min(stress.collectEvery, stress.barrierBuffer, stress.handshakeDelay)
-    try Self.check(least >= 0, "stress", stress, "numbers that are not negative")
+    try Self.check(
+      stress.collectEvery >= 0, "stress.collectEvery", stress.collectEvery,
+      "0 (none) or more allocations")
+    let (buffer, delay) = (StressOptions.largestBuffer, StressOptions.longestDelay)
+    try Self.check(
+      (0...buffer).contains(stress.barrierBuffer), "stress.barrierBuffer", stress.barrierBuffer,
+      "0 (the default) to \(buffer) entries")
+    try Self.check(
+      (0...delay).contains(stress.handshakeDelay), "stress.handshakeDelay",
+      stress.handshakeDelay, "0 (none) to \(delay) microseconds")
   }
 
   private static func check(

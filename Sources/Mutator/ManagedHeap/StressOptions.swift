@@ -3,23 +3,34 @@
 
 // Making rare interleavings common.
 //
-// For tests of programs and of the heap itself: collections at odd moments, barrier buffers
-// that are always full, handshakes that take their time. A run is repeatable as far as threads
-// are: what is random follows from the seed. Off by default, and off costs nothing.
+// For tests of programs and of the heap itself: a collection at every nth allocation, barrier
+// buffers that are always full, handshakes that take their time. A run is repeatable as far as
+// threads are, because what is random follows from the seed. Off by default, and off costs
+// nothing.
 
 /// Deliberate bad luck, for tests.
 public struct StressOptions: Hashable, Sendable {
-  /// Collect at every so many allocations of a thread (slow paths counted); 0: do not.
+  /// Makes every so many allocations of a thread a complete collection, before the allocation
+  /// returns; 0: none. With 1 and checked mode, a reference that is kept where the collector
+  /// does not look is found at its first use.
   public var collectEvery: Int
 
-  /// Entries of a thread's barrier buffer, so that it is flushed often; 0: the default size.
+  /// Entries of a thread's barrier buffer, so that it is flushed often, at most 1,048,576; 0: the
+  /// default size.
   public var barrierBuffer: Int
 
-  /// Microseconds to wait, at most, at every step of a handshake; 0: not at all.
+  /// Microseconds to wait, at most, at every step of a handshake, at most 1,000,000; 0: not at
+  /// all.
   public var handshakeDelay: Int
 
   /// Where random choices start from.
   public var seed: UInt64
+
+  /// More entries of a barrier buffer than these are taken for a mistake: each thread has one.
+  static let largestBuffer = 1 << 20
+
+  /// A longer delay than this, in microseconds, is taken for a mistake: no cycle would end.
+  static let longestDelay = 1_000_000
 
   /// Options; all off unless given.
   public init(
@@ -41,8 +52,8 @@ public struct StressOptions: Hashable, Sendable {
 extension StressOptions: LosslessStringConvertible {
   /// What `init(_:)` accepts.
   static var accepted: String {
-    "a list of collect=ALLOCATIONS, buffer=ENTRIES, delay=MICROSECONDS and seed=NUMBER, "
-      + "separated by commas"
+    "a list of collect=ALLOCATIONS, buffer=ENTRIES (at most \(largestBuffer)), "
+      + "delay=MICROSECONDS (at most \(longestDelay)) and seed=NUMBER, separated by commas"
   }
 
   /// Parses `collect=1000,buffer=4,delay=50,seed=7`, any part of it, in any order.
@@ -58,8 +69,8 @@ extension StressOptions: LosslessStringConvertible {
       guard let number = Int(exactly: number) else { return nil }
       switch sides[0] {
       case "collect": collectEvery = number
-      case "buffer": barrierBuffer = number
-      case "delay": handshakeDelay = number
+      case "buffer" where number <= Self.largestBuffer: barrierBuffer = number
+      case "delay" where number <= Self.longestDelay: handshakeDelay = number
       default: return nil
       }
     }

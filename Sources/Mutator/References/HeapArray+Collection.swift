@@ -7,6 +7,7 @@
 // keeping it: see HeapArray.swift on keeping the array alive.
 
 internal import CHeapShims
+internal import Heap
 
 extension HeapArray: RandomAccessCollection {
   /// Zero.
@@ -75,7 +76,7 @@ extension HeapArray where Element: BitwiseCopyable {
   @usableFromInline @inline(never)
   func checkPlain() {
     guard FieldMap.of(Element.self).isNoscan else {
-      fatalError(
+      broken(
         "\(Element.self) can hold a reference: withUnsafeElements would pass the write barrier "
           + "by; use the subscript or update(from:)")
     }

@@ -23,12 +23,12 @@ internal import Heap
 
   @usableFromInline @inline(never)
   package static func indexOutOfRange(_ index: Int, count: Int) -> Never {
-    fatalError("Index out of range: index \(index) in an array of \(count) elements")
+    broken("Index out of range: index \(index) in an array of \(count) elements")
   }
 
   @usableFromInline @inline(never)
   package static func rangeOutOfRange(_ start: Int, _ length: Int, count: Int) -> Never {
-    fatalError(
+    broken(
       "Range out of range: \(length) elements from index \(start) in an array of \(count) elements"
     )
   }

@@ -52,7 +52,8 @@ public import Synchronization
   package static var isPlain: Bool {
     // Comparing the metatypes of pointers is no use of them.
     unsafe MemoryLayout<Value>.size < 8 || MemoryLayout<Value>.alignment < 8
-      || Value.self == Int.self || Value.self == UInt.self || Value.self == Double.self || Value.self == Int64.self || Value.self == UInt64.self
+      || Value.self == Int.self || Value.self == UInt.self || Value.self == Double.self
+      || Value.self == Int64.self || Value.self == UInt64.self
       || Value.self == UnsafeRawPointer.self || Value.self == UnsafeMutableRawPointer.self
       || Value.self == ObjectIdentifier.self
   }

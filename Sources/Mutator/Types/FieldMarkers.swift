@@ -46,8 +46,14 @@ protocol OwnedByARC {
 }
 
 extension OwnedByARC {
+  /// There is no growable collection in the heap: what grows is allocated anew.
   static func advice(list element: Any.Type) -> String {
-    "HeapArray<\(element)>, or HeapList<\(element)> where it must grow"
+    "HeapArray<\(element)>, a larger one where it must grow,"
+  }
+
+  static func advice(keyed element: Any.Type) -> String {
+    "HeapArray<\(element)> for its elements, or keep it outside the heap with a HeapRoot for each "
+      + "reference in it,"
   }
 }
 
@@ -61,10 +67,10 @@ extension ArraySlice: OwnedByARC {
   static var advice: String { advice(list: Element.self) }
 }
 extension Set: OwnedByARC {
-  static var advice: String { "HeapDictionary<\(Element.self), Bool>" }
+  static var advice: String { advice(keyed: Element.self) }
 }
 extension Dictionary: OwnedByARC {
-  static var advice: String { "HeapDictionary<\(Key.self), \(Value.self)>" }
+  static var advice: String { advice(keyed: (Key, Value).self) }
 }
 extension String: OwnedByARC {
   static var advice: String { "HeapString" }

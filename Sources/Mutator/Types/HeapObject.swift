@@ -3,9 +3,10 @@
 
 // What a type must be to live in the heap.
 //
-// Nothing: a struct declares the conformance and is done. Where its references are is read
-// from the field metadata that the compiler emits anyway, once for each type, when the first
-// object is allocated or the type is registered. The answer is an `ObjectLayout`.
+// Nothing: a struct declares the conformance and is done. The compiler emits metadata about the
+// fields of every type anyway. From there the heap reads where the references are, once for each
+// type, when the first object is allocated or the type is registered. The answer is an
+// `ObjectLayout`.
 //
 //     struct Node: HeapObject {
 //       var left: HeapRef<Node>?       a reference word: precise
@@ -17,21 +18,41 @@
 // has a layout that carries the reason instead of offsets; whoever asks to allocate or to
 // register it gets that reason as a `HeapError`.
 //
-// Overview: Documentation/Layouts.md
+// How the references are found: LayoutDerivation.swift. Stated by hand: ObjectLayout+KeyPaths.swift.
 
 /// A struct whose instances can be allocated in a managed heap.
 ///
-/// There is nothing to implement. Fields may be trivially copyable values, `HeapRef`,
-/// `HeapArray`, `HeapString`, and nested structs, tuples, optionals, `InlineArray`s and enums
-/// made of these.
+/// There is nothing to implement:
+///
+/// ```swift
+/// struct Node: HeapObject {
+///   var left: HeapRef<Node>?
+///   var right: HeapRef<Node>?
+///   var key = 0
+/// }
+/// ```
+///
+/// Fields may be numbers and other trivially copyable values (`@convention(c)` functions too),
+/// ``HeapRef``, ``HeapArray``, ``HeapString``, and nested structs, tuples, optionals, inline arrays
+/// and enums made of these. A type with any other field is refused when its first object is
+/// allocated, or by ``ManagedHeap/register(_:)``, with the name of the field and what to use
+/// instead.
+///
+/// Fields are read and written through a reference, `node.left`. A field that is called
+/// `description`, `debugDescription`, `hashValue`, `pointee`, `load`, `store`, `exchange` or
+/// `compareExchange` is hidden behind ``HeapRef``'s own member of that name: reach it with
+/// `node.pointee.description`, or give it another name. Methods are called on the value,
+/// `node.pointee.bump()`; a mutating one stores the whole value back.
 public protocol HeapObject {
   /// Where the references are in an instance.
   ///
   /// Derived from the fields of the type unless the type states it by hand:
   ///
-  ///     static var layout: ObjectLayout {
-  ///       ObjectLayout(of: Self.self, references: [\.left, \.right])
-  ///     }
+  /// ```swift
+  /// static var layout: ObjectLayout {
+  ///   ObjectLayout(of: Self.self, references: [\.left, \.right])
+  /// }
+  /// ```
   static var layout: ObjectLayout { get }
 }
 

@@ -22,9 +22,9 @@ extension LayoutDerivation {
     if let offender = firstOffender(in: type, path: root.name) {
       return .unsupportedType(
         "\(root.name) cannot be kept in the heap: the field \(offender.path) is "
-          + reason(offender.type))
+          + "\(kind(of: offender.type)), \(reason(offender.type))")
     }
-    return .unsupportedType("\(root.name) cannot be kept in the heap: it is " + reason(type))
+    return .unsupportedType("\(root.name) cannot be kept in the heap: it is \(reason(type))")
   }
 
   /// The innermost field that makes a type non-trivial, or nil when it is the type itself.
@@ -60,25 +60,28 @@ extension LayoutDerivation {
     return nil
   }
 
+  /// What a field of a type is: `of type String`.
+  private static func kind(of type: Any.Type) -> String {
+    let metadata = TypeMetadata(type)
+    return switch metadata.kind {
+    case .class: "an instance of the class \(metadata.name)"
+    case .function: "a closure of type \(metadata.name)"
+    case .existential: "the existential \(metadata.name)"
+    default: "of type \(metadata.name)"
+    }
+  }
+
   /// What is wrong with a type that ARC manages, and what to use instead.
   private static func reason(_ type: Any.Type) -> String {
-    let metadata = TypeMetadata(type)
-    let what =
-      switch metadata.kind {
-      case .class: "an instance of the class \(metadata.name)"
-      case .function: "a closure of type \(metadata.name)"
-      case .existential: "the existential \(metadata.name)"
-      default: "of type \(metadata.name)"
-      }
     if let owner = wrapped(type) as? any OwnedByARC.Type {
-      return "\(what), which ARC manages: use \(owner.advice) instead"
+      return "managed by ARC: use \(owner.advice) instead"
     }
-    if metadata.payloads?.contains(where: \.isIndirect) == true {
-      return "\(what), an indirect enum, whose payloads ARC manages: use HeapRef for the "
-        + "recursive part instead"
+    if TypeMetadata(type).payloads?.contains(where: \.isIndirect) == true {
+      return "an indirect enum, whose payloads ARC manages: use HeapRef for the recursive part "
+        + "instead"
     }
-    return "\(what): values that ARC manages are not supported yet; keep it outside the heap "
-      + "and an index or an Unmanaged pointer here"
+    return "managed by ARC, and such values are not supported yet: keep it outside the heap, and "
+      + "an index or an Unmanaged pointer here"
   }
 
   /// The type inside an optional.

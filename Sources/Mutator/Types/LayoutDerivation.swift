@@ -20,9 +20,10 @@
 // Where the payload's type cannot be found out, every word of the enum is ambiguous.
 //
 // A type is trivial or it is not; that is asked once, of the outermost type. A trivial type
-// cannot contain what ARC manages (an `unowned(unsafe)` reference counts as a pointer), so
-// the walk itself meets nothing to refuse except a struct whose field metadata was stripped:
-// its references cannot be known, and "none" would be a guess.
+// cannot contain what ARC manages (an `unowned(unsafe)` reference counts as a pointer). So the
+// walk itself refuses two things only. One is a struct whose field metadata was stripped: its
+// references cannot be known, and "none" would be a guess. The other is a nested object that
+// states the layout of another type.
 //
 // Results, and refusals, are kept for ever, by metatype. Guarded by: the lock around them.
 // No lock is held while walking: a nested type's own `layout` may be user code.
@@ -126,19 +127,23 @@ struct LayoutWalk {
 
   /// Adds the reference words of a field of the given type at an offset.
   mutating func visit(_ type: Any.Type, at offset: Int) throws(HeapError) {
+    let metadata = TypeMetadata(type)
     if type is any _HeapReferenceWord.Type {
+      guard metadata.size == 8, metadata.alignment == 8 else {
+        throw .unsupportedType(
+          "\(metadata.name) conforms to _HeapReferenceWord, which is for the references of the heap "
+            + "alone: remove the conformance")
+      }
       found.precise.append(offset)
       return
     }
-    let metadata = TypeMetadata(type)
     if metadata.size < 8 { return }  // no reference fits
     if let elements = type as? any InlineElements.Type {
       try visit(elements, at: offset)
       return
     }
     if type != root, metadata.kind == .struct, let object = type as? any HeapObject.Type {
-      let layout = object.layout
-      if let problem = layout.problem { throw problem }
+      let layout = try Self.layout(of: object)
       add(ReferenceOffsets(precise: layout.references, ambiguous: layout.ambiguous), at: offset)
       return
     }
@@ -158,6 +163,11 @@ struct LayoutWalk {
       addAllWords(of: metadata, at: offset)
     }
   }
+
+  /// The layout that a nested object states, which must be its own.
+  private static func layout<Object: HeapObject>(
+    of type: Object.Type
+  ) throws(HeapError) -> ObjectLayout { try ObjectLayout.checked(of: type) }
 
   private mutating func visit(_ array: any InlineElements.Type, at offset: Int) throws(HeapError) {
     var walk = LayoutWalk(root: root)

@@ -9,6 +9,8 @@
 // read all the same, the list is checked against them, because a reference that the collector
 // does not see is an object that is freed while in use.
 
+internal import Heap
+
 extension ObjectLayout {
   /// A layout with the references that the given key paths lead to.
   ///
@@ -34,7 +36,7 @@ extension ObjectLayout {
         offsets.precise += words.precise
         offsets.ambiguous += words.ambiguous
       case .failure(let problem):
-        fatalError("The layout of \(type) is wrong: \(problem.description)")
+        broken("The layout of \(type) is wrong: \(problem.description)")
       }
     }
     offsets.normalize()
@@ -42,7 +44,7 @@ extension ObjectLayout {
       let stated = Set(offsets.precise + offsets.ambiguous)
       for offset in derived.precise + derived.ambiguous where !stated.contains(offset) {
         let path = LayoutDerivation.path(in: type, at: offset)
-        fatalError("The layout of \(type) is wrong: it leaves out the reference \(path)")
+        broken("The layout of \(type) is wrong: it leaves out the reference \(path)")
       }
     }
     self.init(type: type, offsets: offsets)
