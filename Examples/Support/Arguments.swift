@@ -7,7 +7,6 @@
 //     --gc-percent N|off     how much the heap may grow between collections, in percent
 //     --memory-limit SIZE    soft limit on all memory of the heap: 512MiB, 2GiB, bytes, off
 //     --trace                one line a collection on standard error
-//     --report FILE          write a page with charts about the run
 //     --help
 //
 // Options may stand anywhere; `--option=value` and `--option value` mean the same; the last one of
@@ -26,7 +25,6 @@ public struct Arguments: Sendable {
   /// Outer nil: not given. Inner nil: off.
   var memoryLimit: Int??
   var trace = false
-  var reportPath: String?
   var wantsHelp = false
 
   /// The value of a parameter that was declared as a whole number.
@@ -141,15 +139,11 @@ extension Arguments {
       let text = try value(accepted)
       if text == "off" {
         memoryLimit = .some(nil)
-      } else if let size = PlainNumber.parseSize(text) {
+      } else if let size = ByteSize.parse(text) {
         memoryLimit = size
       } else {
         throw UsageError("--memory-limit: '\(text)' is not \(accepted)")
       }
-    case "--report":
-      let text = try value("a file name")
-      if text.isEmpty { throw UsageError("--report: '' is not a file name") }
-      reportPath = text
     case "--trace":
       trace = true
     case "--help", "-h":

@@ -93,31 +93,11 @@ public struct Parameter: Sendable {
 
 // MARK: - Values
 
-/// Whole numbers and sizes as they are written on a command line.
+/// Whole numbers as they are written on a command line.
 enum PlainNumber {
   /// Decimal digits and nothing else; nil when there is something else, or too many of them.
   static func parse(_ text: some StringProtocol) -> Int? {
     guard !text.isEmpty, text.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
     return Int(text)
-  }
-
-  /// A number of bytes: `1048576`, `64KiB`, `512MiB`, `1.5GiB`, `1TiB`. As the heap's environment
-  /// variables have it; a fraction needs a unit, has six digits at most, and is rounded down.
-  static func parseSize(_ text: String) -> Int? {
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)]
-    for (suffix, shift) in units where text.hasSuffix(suffix) {
-      let parts = text.dropLast(suffix.count).split(
-        separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-      guard let whole = parse(parts[0]) else { return nil }
-      let (size, overflow) = whole.multipliedReportingOverflow(by: 1 << shift)
-      guard !overflow else { return nil }
-      guard parts.count > 1 else { return size }
-      // A million times 2^40 is below 2^60.
-      guard parts[1].count <= 6, let fraction = parse(parts[1]) else { return nil }
-      let divisor = parts[1].reduce(1) { power, _ in power * 10 }
-      let (total, tooLarge) = size.addingReportingOverflow((fraction << shift) / divisor)
-      return tooLarge ? nil : total
-    }
-    return parse(text.hasSuffix("B") ? text.dropLast() : text[...])
   }
 }

@@ -99,9 +99,6 @@ public struct Program: Sendable {
   private func run(
     _ arguments: Arguments, _ body: (ManagedHeap, Arguments) throws -> Outcome
   ) throws {
-    if arguments.reportPath != nil {
-      throw ProgramFailure(.usage, "--report is not available in this version")
-    }
     let heap = try ManagedHeap(arguments.configuration(named: name))
     let outcome = try body(heap, arguments)
     for line in outcome.lines { print(line) }
@@ -138,7 +135,6 @@ extension Program {
       ("--gc-percent N|off", "growth of the heap between collections, in percent"),
       ("--memory-limit SIZE", "soft limit on the heap's memory: 512MiB, 2GiB, bytes, off"),
       ("--trace", "one line a collection on standard error"),
-      ("--report FILE", "write a page with charts about the run"),
       ("--help", "print this text"),
     ]
     let width = rows.map(\.0.count).max() ?? 0

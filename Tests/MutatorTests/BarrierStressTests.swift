@@ -17,6 +17,7 @@
 import Glibc
 import Mutator
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite(.serialized) struct BarrierStressTests {
@@ -56,7 +57,7 @@ import Testing
     let root = heap.withMutator { HeapRoot($0.allocate(TestNode()), in: $0) }
     let isDone = Atomic<Bool>(false)
     let lost = Atomic<Int>(0)
-    let publishing = TestThreads.start {
+    let publishing = TestThread {
       heap.withMutator { mutator in
         let board = root.get(in: mutator)
         while !isDone.load(ordering: .acquiring) {
@@ -65,7 +66,7 @@ import Testing
         }
       }
     }
-    let collecting = TestThreads.start {
+    let collecting = TestThread {
       while !isDone.load(ordering: .acquiring) { heap.collect() }
     }
     heap.withMutator { mutator in
@@ -95,10 +96,10 @@ import Testing
     let heap = try HeapCheck.heap { $0.stress = StressOptions(handshakeDelay: 50, seed: 1) }
     let isDone = Atomic<Bool>(false)
     let lost = Atomic<Int>(0)
-    let collecting = TestThreads.start {
+    let collecting = TestThread {
       while !isDone.load(ordering: .acquiring) { heap.collect() }
     }
-    TestThreads.run(2) { _ in
+    onThreads(2) { _ in
       heap.withMutator { mutator in
         for _ in 0..<20 {
           // Long, so that the collector takes a while to come to its end.

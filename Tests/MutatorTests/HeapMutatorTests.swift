@@ -9,6 +9,7 @@ import Glibc
 import Heap
 import Mutator
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite struct HeapMutatorTests {
@@ -181,7 +182,7 @@ import Testing
   func polling() throws {
     let heap = try HeapCheck.heap()
     let isDone = Atomic<Bool>(false)
-    let polls = TestThreads.start {
+    let polls = TestThread {
       heap.withMutator { mutator in
         let node = mutator.list(100)
         while !isDone.load(ordering: .acquiring) { mutator.safepoint() }
@@ -200,7 +201,7 @@ import Testing
     heap.withMutator { mutator in
       let node = mutator.list(1000)
       let result = mutator.blocking {
-        TestThreads.run(2) { _ in for _ in 0..<10 { heap.collect() } }
+        onThreads(2) { _ in for _ in 0..<10 { heap.collect() } }
         return 42
       }
       #expect(result == 42)

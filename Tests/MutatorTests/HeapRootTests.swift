@@ -7,6 +7,7 @@ import Collector
 import Heap
 import Mutator
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite struct HeapRootTests {
@@ -95,12 +96,12 @@ import Testing
   @Test("roots are dropped by threads that are attached to nothing, while a collection runs")
   func droppingOutside() throws {
     let heap = try HeapCheck.heap { $0.stress = StressOptions(handshakeDelay: 200, seed: 1) }
-    let roots = Mutex<[HeapRoot<HeapRef<TestNode>>]>([])
+    let roots = HeapLock<[HeapRoot<HeapRef<TestNode>>]>([], rank: .verifier)
     let isDone = Atomic<Bool>(false)
-    let collecting = TestThreads.start {
+    let collecting = TestThread {
       while !isDone.load(ordering: .acquiring) { heap.collect() }
     }
-    let dropping = TestThreads.start {
+    let dropping = TestThread {
       while !isDone.load(ordering: .acquiring) {
         let dead = roots.withLock { $0.popLast() }
         withExtendedLifetime(dead) {}

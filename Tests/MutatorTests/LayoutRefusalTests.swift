@@ -71,9 +71,11 @@ struct Named {
     struct Index: HeapObject { var index: [Int: HeapRef<Leaf>] = [:] }
     struct Members: HeapObject { var members: Set<Int> = [] }
     let list = refusal(of: List.self)
-    #expect(list.contains("the field List.children is of type Array<HeapRef<Leaf>>, managed by ARC"))
+    #expect(
+      list.contains("the field List.children is of type Array<HeapRef<Leaf>>, managed by ARC"))
     #expect(list.contains("use HeapArray<HeapRef<Leaf>>, a larger one where it must grow, instead"))
-    #expect(refusal(of: Index.self).contains("use HeapArray<(Int, HeapRef<Leaf>)> for its elements"))
+    #expect(
+      refusal(of: Index.self).contains("use HeapArray<(Int, HeapRef<Leaf>)> for its elements"))
     #expect(refusal(of: Members.self).contains("use HeapArray<Int> for its elements"))
     for message in [list, refusal(of: Index.self), refusal(of: Members.self)] {
       #expect(!message.contains("HeapList") && !message.contains("HeapDictionary"))

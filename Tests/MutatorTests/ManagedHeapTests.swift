@@ -11,6 +11,7 @@ import Glibc
 import Heap
 import Mutator
 import Synchronization
+import TestSupport
 import Testing
 
 /// An object with references, for tests of whole heaps.
@@ -110,7 +111,7 @@ extension HeapMutator {
   @Test("many threads enter and leave while others collect")
   func comingAndGoing() throws {
     let heap = try HeapCheck.heap { $0.minimumHeap = 64 << 10 }
-    TestThreads.run(4) { number in
+    onThreads(4) { number in
       for round in 0..<100 {
         if number == 0 && round % 4 == 0 { heap.collect() }
         let sum = heap.withMutator { mutator in
@@ -138,7 +139,7 @@ extension HeapMutator {
   @Test("many threads collect at once, attached or not, and all return")
   func collectingTogether() throws {
     let heap = try HeapCheck.heap()
-    TestThreads.run(6) { number in
+    onThreads(6) { number in
       for _ in 0..<8 {
         if number % 2 == 0 {
           heap.collect()
@@ -292,15 +293,15 @@ extension HeapMutator {
           mutator.collect()
           #expect(list?.key == 0)
         }
-        #expect(TestThreads.names.contains("heap-collector"))
-        #expect(TestThreads.names.count { $0 == "heap-marker" } == 2)
+        #expect(ProcessFigures.threadNames.contains("heap-collector"))
+        #expect(ProcessFigures.threadNames.count { $0 == "heap-marker" } == 2)
       }
       try run()
-      let (threads, bytes) = (TestThreads.names.count, mapped())
-      #expect(!TestThreads.names.contains { $0.hasPrefix("heap-") })
+      let (threads, bytes) = (ProcessFigures.threadNames.count, mapped())
+      #expect(!ProcessFigures.threadNames.contains { $0.hasPrefix("heap-") })
       for _ in 0..<20 { try run() }
-      #expect(TestThreads.names.count <= threads)
-      #expect(!TestThreads.names.contains { $0.hasPrefix("heap-") })
+      #expect(ProcessFigures.threadNames.count <= threads)
+      #expect(!ProcessFigures.threadNames.contains { $0.hasPrefix("heap-") })
       // Twenty arenas would be 1.25 GiB, one is 64 MiB.
       #expect(mapped() < bytes + 32 << 20)
     }
@@ -311,7 +312,7 @@ extension HeapMutator {
     await #expect(processExitsWith: .success) {
       let heap = try HeapCheck.heap { $0.gcPercent = .off }
       heap.withMutator { _ = $0.list(1000) }
-      #expect(!TestThreads.names.contains("heap-collector"))
+      #expect(!ProcessFigures.threadNames.contains("heap-collector"))
       withExtendedLifetime(heap) {}
     }
   }

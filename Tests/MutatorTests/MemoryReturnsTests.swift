@@ -7,6 +7,7 @@
 import Collector
 import Heap
 import Mutator
+import TestSupport
 import Testing
 
 @Suite struct MemoryReturnsTests {
@@ -154,7 +155,7 @@ import Testing
   @Test("several threads reach the hard limit together, and all of them hear of it")
   func hardLimitOfMany() throws {
     let heap = try HeapCheck.heap { $0.hardLimit = 4 << 20 }
-    TestThreads.run(3) { _ in
+    onThreads(3) { _ in
       for _ in 0..<2 {
         let failed = heap.withMutator { mutator in
           var list: HeapRef<TestNode>?

@@ -9,6 +9,7 @@
 import Glibc
 import Mutator
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite struct SeveralHeapsTests {
@@ -46,9 +47,9 @@ import Testing
     }
     let isDone = Atomic<Bool>(false)
     let collecting = heaps.map { heap in
-      TestThreads.start { while !isDone.load(ordering: .acquiring) { heap.collect() } }
+      TestThread { while !isDone.load(ordering: .acquiring) { heap.collect() } }
     }
-    TestThreads.run(2) { number in
+    onThreads(2) { number in
       heaps[number].withMutator { outer in
         heaps[1 - number].withMutator { inner in
           let (a, b) = (outer.allocate(TestNode()), inner.allocate(TestNode()))
@@ -92,7 +93,7 @@ import Testing
     let isCollected = Atomic<Bool>(false)
     let isInside = Atomic<Bool>(false)
     let wasInTime = Atomic<Bool>(false)
-    let working = TestThreads.start {
+    let working = TestThread {
       outer.withMutator { a in
         inner.withMutator { b in
           isInside.store(true, ordering: .releasing)
@@ -109,7 +110,7 @@ import Testing
     }
     while !isInside.load(ordering: .acquiring) { usleep(100) }
     let before = heap.statistics.cycleCount
-    let collecting = TestThreads.start {
+    let collecting = TestThread {
       heap.collect()
       isCollected.store(true, ordering: .releasing)
     }
@@ -123,7 +124,7 @@ import Testing
     let steady = try HeapCheck.heap { $0.minimumHeap = 64 << 10 }
     let root = steady.withMutator { HeapRoot($0.list(5000)!, in: $0) }
     let failures = Atomic<Int>(0)
-    TestThreads.run(4) { number in
+    onThreads(4) { number in
       for round in 0..<15 {
         guard let heap = try? HeapCheck.heap({ $0.workers = 1 + round % 2 }) else {
           failures.add(1, ordering: .relaxed)

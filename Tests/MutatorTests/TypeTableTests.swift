@@ -3,7 +3,6 @@
 
 // The types that a heap has met: any number of them, found again every time.
 
-import Glibc
 import Heap
 import Mutator
 import TestSupport
@@ -44,26 +43,15 @@ private struct Tagged<Label> {
     }
   }
 
-  /// Memory that the process has now, in KiB.
-  private static var residentKiB: Int {
-    guard let file = unsafe fopen("/proc/self/statm", "r") else { return 0 }
-    defer { unsafe fclose(file) }
-    var line = [CChar](repeating: 0, count: 128)
-    guard unsafe fgets(&line, 128, file) != nil else { return 0 }
-    let fields = String(decoding: line.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-      .split(separator: " ")
-    return (Int(fields[1]) ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE))) / 1024
-  }
-
   @Test("arrays of many element types in rotation take no memory but their own")
   func rotation() async {
     // In a process of its own: what is measured is the process's.
     await #expect(processExitsWith: .success) {
       try HeapCheck.heap().withMutator { mutator in
         Self.rotate(200, in: mutator)
-        let before = Self.residentKiB
+        let before = ProcessFigures.residentKiB
         Self.rotate(1000, in: mutator)
-        let grown = Self.residentKiB - before
+        let grown = ProcessFigures.residentKiB - before
         #expect(before > 0 && grown < 512, "the process grew by \(grown) KiB")
       }
     }

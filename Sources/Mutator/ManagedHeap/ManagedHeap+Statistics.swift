@@ -36,9 +36,9 @@ extension ManagedHeap {
       assistTime: .nanoseconds(figures.assistNanoseconds),
       sweepTime: .nanoseconds(figures.sweepNanoseconds),
       pauses: PauseHistogram(
-        buckets: counters.pauses.map { UInt64($0) },
-        totalNanoseconds: UInt64(counters.pauseTotal.load(ordering: .relaxed)),
-        maxNanoseconds: UInt64(counters.pauseLongest.load(ordering: .relaxed))),
+        buckets: counters.pauses,
+        totalNanoseconds: counters.pauseTotal.load(ordering: .relaxed),
+        maxNanoseconds: counters.pauseLongest.load(ordering: .relaxed)),
       bySizeClass: core.usageBySizeClass.enumerated().map { number, usage in
         let slotSize = SizeClass(UInt8(number)).slotSize
         return .init(

@@ -3,20 +3,16 @@
 
 // How long threads were held up.
 //
-// Durations are counted in buckets whose width grows with the duration: eight to each power
-// of two nanoseconds. So a bucket is at most an eighth as wide as its lower end, at every scale
-// from 8 ns on, and below that a bucket is one nanosecond:
-//
-//     nanoseconds      bucket
-//     0 … 7            the number itself
-//     2^e + k·2^(e-3)  8·(e-2) + k      for e ≥ 3, k = 0 … 7
-//
-// 488 buckets reach to 2^63 ns, 292 years. Whoever records keeps the counts and makes a
-// histogram from a copy of them; the sum and the longest are kept exactly beside.
+// The collector counts pauses in buckets whose width grows with the length of the pause: eight to
+// each power of two nanoseconds (Collector/Control, PauseBuckets). So a bucket is at most an eighth
+// as wide as its lower end. A histogram is a copy of the counts. The sum and the longest pause are
+// kept exactly beside them.
+
+internal import Collector
 
 /// The distribution of pause times; a pause is one thread's own handshake.
 public struct PauseHistogram: Hashable, Sendable {
-  private let buckets: [UInt64]
+  private let buckets: [Int]
 
   /// The number of pauses.
   public let count: Int
@@ -27,35 +23,23 @@ public struct PauseHistogram: Hashable, Sendable {
   /// The longest pause.
   public let max: Duration
 
-  /// The number of buckets that a recorder needs.
-  package static let bucketCount = 488
-
-  /// The bucket that counts a pause of the given length.
-  package static func bucket(ofNanoseconds nanoseconds: UInt64) -> Int {
-    guard nanoseconds >= 8 else { return Int(nanoseconds) }
-    let exponent = Swift.min(63 - nanoseconds.leadingZeroBitCount, 62)
-    let eighth = nanoseconds >> 63 != 0 ? 7 : Int(nanoseconds >> (exponent - 3)) & 7
-    return 8 * (exponent - 2) + eighth
-  }
-
-  /// The longest pause that a bucket counts, in nanoseconds.
-  package static func upperBound(ofBucket bucket: Int) -> UInt64 {
-    guard bucket >= 8 else { return UInt64(bucket) }
-    let exponent = bucket / 8 + 2
-    return (UInt64(8 + bucket % 8 + 1) << (exponent - 3)) - 1
-  }
-
   /// A histogram of no pauses.
   package init() { self.init(buckets: [], totalNanoseconds: 0, maxNanoseconds: 0) }
 
   /// A histogram of recorded pauses.
   ///
-  /// - Parameter buckets: pauses by `bucket(ofNanoseconds:)`; missing ones at the end are empty.
-  package init(buckets: [UInt64], totalNanoseconds: UInt64, maxNanoseconds: UInt64) {
+  /// - Parameter buckets: pauses by `PauseBuckets.index(of:)`; missing ones at the end are empty.
+  package init(buckets: [Int], totalNanoseconds: Int, maxNanoseconds: Int) {
     self.buckets = buckets
-    count = Int(clamping: buckets.reduce(0, &+))
-    total = .nanoseconds(Int64(clamping: totalNanoseconds))
-    max = .nanoseconds(Int64(clamping: maxNanoseconds))
+    count = buckets.reduce(0, &+)
+    total = .nanoseconds(totalNanoseconds)
+    max = .nanoseconds(maxNanoseconds)
+  }
+
+  /// The longest pause that a bucket counts.
+  private static func longest(in bucket: Int) -> Duration {
+    let last = PauseBuckets.index(of: .max)
+    return .nanoseconds(bucket < last ? PauseBuckets.lowerBound(of: bucket + 1) - 1 : .max)
   }
 
   /// The duration that `percent` of all pauses do not exceed; zero if there were none.
@@ -68,12 +52,12 @@ public struct PauseHistogram: Hashable, Sendable {
     guard count > 0 else { return .zero }
     // The nearest rank; not-a-number counts as 0.
     let share = Swift.max(0, Swift.min(percent, 100)) / 100
-    let rank = Swift.max(1, UInt64((share * Double(count)).rounded(.up)))
-    var seen: UInt64 = 0
+    let rank = Swift.max(1, Int((share * Double(count)).rounded(.up)))
+    var seen = 0
     for (bucket, pauses) in buckets.enumerated() {
       seen += pauses
       if seen >= rank {
-        return Swift.min(.nanoseconds(Int64(clamping: Self.upperBound(ofBucket: bucket))), max)
+        return Swift.min(Self.longest(in: bucket), max)
       }
     }
     return max

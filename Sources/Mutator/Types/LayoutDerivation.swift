@@ -28,7 +28,7 @@
 // Results, and refusals, are kept for ever, by metatype. Guarded by: the lock around them.
 // No lock is held while walking: a nested type's own `layout` may be user code.
 
-internal import Synchronization
+internal import Heap
 
 /// Offsets of the reference words in a value.
 struct ReferenceOffsets: Hashable, Sendable {
@@ -61,7 +61,7 @@ package enum LayoutDerivation {
     var offsets: [ObjectIdentifier: Result<ReferenceOffsets, HeapError>] = [:]
   }
 
-  private static let known = Mutex(Known())
+  private static let known = HeapLock(Known(), rank: .types)
 
   /// The layout of a struct, from its fields.
   ///

@@ -24,6 +24,7 @@ import Glibc
 import Heap
 import Mutator
 import Synchronization
+import TestSupport
 
 /// How a run is made.
 struct ShadowSettings: Sendable {
@@ -60,8 +61,9 @@ struct ShadowSettings: Sendable {
 
 /// Drops root handles on a thread that is attached to no heap.
 final class Undertaker: Sendable {
-  private let roots = Mutex<[any AnyObject & Sendable]>([])
-  private let burial = Mutex(())
+  // Dropping a root takes the heap's lock of the root table.
+  private let burial = HeapLock((), rank: .verifier)
+  private let roots = HeapLock<[any AnyObject & Sendable]>([], rank: .types)
   private let closed = Atomic<Bool>(false)
 
   /// Drops handles until `close` is called.
@@ -108,8 +110,8 @@ final class ShadowRun: @unchecked Sendable {
   private(set) var plan = Plan()
   private(set) var isOver = false
   private(set) var comparisons = 0
-  private let reached = Mutex(Reached())
-  private let problems = Mutex<[String]>([])
+  private let reached = HeapLock(Reached(), rank: .records)
+  private let problems = HeapLock<[String]>([], rank: .records)
   private let failed = Atomic<Bool>(false)
 
   init(_ settings: ShadowSettings) throws(HeapError) {
@@ -136,9 +138,9 @@ final class ShadowRun: @unchecked Sendable {
 
   /// Runs; what went wrong, with all that is needed to run it again.
   func execute() -> [String] {
-    let burials = TestThreads.start { self.undertaker.work() }
+    let burials = TestThread { self.undertaker.work() }
     let handles = (0..<settings.threads).map { number in
-      TestThreads.start { ShadowWorker(self, number).main() }
+      TestThread { ShadowWorker(self, number).main() }
     }
     var left = settings.operations / settings.threads
     var staysAttached = false

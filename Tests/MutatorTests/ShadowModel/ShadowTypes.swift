@@ -19,6 +19,7 @@
 // An id is `serial << 6 | domain` (ShadowGraph.swift).
 
 import Mutator
+import TestSupport
 
 /// Types and contents of the shadow model's objects.
 enum Shadow {
@@ -86,11 +87,11 @@ enum Shadow {
 
     init(id: Int) {
       self.id = id
-      words = InlineArray { TestRandom.mix(UInt64(id) &+ UInt64($0)) }
+      words = InlineArray { RandomNumbers.mix(UInt64(id) &+ UInt64($0)) }
     }
 
     var isIntact: Bool {
-      words.indices.allSatisfy { words[$0] == TestRandom.mix(UInt64(id) &+ UInt64($0)) }
+      words.indices.allSatisfy { words[$0] == RandomNumbers.mix(UInt64(id) &+ UInt64($0)) }
     }
   }
 
@@ -100,22 +101,22 @@ enum Shadow {
 
     init(id: Int) {
       self.id = UInt32(truncatingIfNeeded: id)
-      check = UInt16(truncatingIfNeeded: TestRandom.mix(UInt64(self.id)))
+      check = UInt16(truncatingIfNeeded: RandomNumbers.mix(UInt64(self.id)))
     }
 
-    var isIntact: Bool { check == UInt16(truncatingIfNeeded: TestRandom.mix(UInt64(id))) }
+    var isIntact: Bool { check == UInt16(truncatingIfNeeded: RandomNumbers.mix(UInt64(id))) }
   }
 
   /// The checksum over a node's or hub's plain content.
   static func seal(_ id: Int, _ stamp: Int) -> UInt64 {
-    TestRandom.mix(UInt64(truncatingIfNeeded: id) &* 31 &+ UInt64(truncatingIfNeeded: stamp))
+    RandomNumbers.mix(UInt64(truncatingIfNeeded: id) &* 31 &+ UInt64(truncatingIfNeeded: stamp))
   }
 
   // MARK: - Contents that follow from an id
 
   /// The length of the bytes or the text of an id; one in 128 is a large object.
   static func length(_ id: Int) -> Int {
-    let random = TestRandom.mix(UInt64(id))
+    let random = RandomNumbers.mix(UInt64(id))
     return random % 128 == 0
       ? 33_000 + Int(random >> 32) % 30_000 : Int(random >> 40) % (random % 8 == 0 ? 900 : 40)
   }

@@ -9,6 +9,7 @@
 // must be); and objects are made all the time while other threads' stacks are scanned.
 
 import Mutator
+import TestSupport
 
 extension ShadowWorker {
   func change(_ domain: ShadowDomain, _ mutator: HeapMutator, _ locals: inout Locals) {

@@ -9,6 +9,7 @@
 // and nothing is allocated in the heap between.
 
 import Mutator
+import TestSupport
 
 extension ShadowWorker {
   func change(

@@ -16,6 +16,7 @@
 
 import Glibc
 import Mutator
+import TestSupport
 
 /// A node and its id, or nil and 0.
 typealias NodePick = (ref: HeapRef<Shadow.Node>?, id: Int)
@@ -43,7 +44,7 @@ final class ShadowWorker {
 
   let run: ShadowRun
   let number: Int
-  var random: TestRandom
+  var random: RandomNumbers
   var frames: [Frame] = []
   /// Operations until all threads meet.
   var left = 0
@@ -52,7 +53,7 @@ final class ShadowWorker {
   init(_ run: ShadowRun, _ number: Int) {
     self.run = run
     self.number = number
-    random = TestRandom(seed: run.settings.seed &* 1000 &+ UInt64(number))
+    random = RandomNumbers(seed: run.settings.seed &* 1000 &+ UInt64(number))
   }
 
   func fail(_ problem: String) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// What the tests of whole heaps share: random numbers with a seed, settings from the
-// environment, and the questions asked of a heap after a test.
+// What the tests of whole heaps share: settings from the environment, and the questions asked of
+// a heap after a test. Random numbers and threads: Tests/TestSupport.
 //
 //   HEAP_TEST_OPERATIONS   operations of a random program, all threads together
 //   HEAP_TEST_THREADS      threads of a random program
@@ -14,33 +14,6 @@ import Glibc
 import Heap
 import Mutator
 import Testing
-
-/// Random numbers that a seed determines (SplitMix64).
-struct TestRandom: RandomNumberGenerator {
-  var state: UInt64
-
-  init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 &+ 0x1234_5678_9ABC_DEF1 }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    return Self.mix(state)
-  }
-
-  /// A number from 0 up to `bound`.
-  mutating func below(_ bound: Int) -> Int {
-    Int(truncatingIfNeeded: ((next() >> 32) &* UInt64(truncatingIfNeeded: bound)) >> 32)
-  }
-
-  /// True once in so many times.
-  mutating func oneIn(_ times: Int) -> Bool { below(times) == 0 }
-
-  static func mix(_ number: UInt64) -> UInt64 {
-    var z = number
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-}
 
 /// Numbers from the environment of the test run.
 enum TestEnvironment {
