@@ -174,12 +174,16 @@ package import Synchronization
 
   /// Makes a layout known.
   ///
-  /// - Parameter fieldName: names the field at an offset, in an object or in an element.
+  /// - Parameters:
+  ///   - fieldName: names the field at an offset, in an object or in an element.
+  ///   - enumReferences: finds the references in the enums of an object or an element.
   package func register(
     _ description: HeapLayout.Description, name: String,
-    fieldName: @escaping @Sendable (_ offset: Int) -> String = { "at byte \($0)" }
+    fieldName: @escaping @Sendable (_ offset: Int) -> String = { "at byte \($0)" },
+    enumReferences: EnumReferences? = nil
   ) throws(SystemFailure) -> HeapLayout {
-    try layouts.register(description, name: name, fieldName: fieldName)
+    try layouts.register(
+      description, name: name, fieldName: fieldName, enumReferences: enumReferences)
   }
 
   /// The type name of a layout.

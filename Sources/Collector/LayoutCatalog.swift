@@ -9,11 +9,18 @@
 
 internal import Heap
 
+/// Calls `body` with the offset and the word of every reference in the enums of a value, exactly:
+/// a word counts only if the enum has a case in which it is a reference. Nobody changes the value
+/// meanwhile.
+package typealias EnumReferences =
+  @Sendable (_ value: UInt, _ body: (_ offset: Int, _ word: UInt) -> Void) -> Void
+
 /// Every layout that a heap has met.
 package final class LayoutCatalog: Sendable {
   private struct Entry: Sendable {
     var name: String
     var fieldName: @Sendable (_ offset: Int) -> String
+    var enumReferences: EnumReferences?
   }
 
   private let memory: RecordMemory
@@ -23,16 +30,23 @@ package final class LayoutCatalog: Sendable {
 
   /// Makes a layout known.
   ///
-  /// - Parameter fieldName: names the field at an offset, in an object or in an element.
+  /// - Parameters:
+  ///   - fieldName: names the field at an offset, in an object or in an element.
+  ///   - enumReferences: finds the references in the enums of an object or an element.
   func register(
     _ description: HeapLayout.Description, name: String,
-    fieldName: @escaping @Sendable (_ offset: Int) -> String
+    fieldName: @escaping @Sendable (_ offset: Int) -> String, enumReferences: EnumReferences?
   ) throws(SystemFailure) -> HeapLayout {
     try entries.withLock { entries throws(SystemFailure) -> HeapLayout in
       let layout = try HeapLayout.make(description, identifier: entries.count, in: memory)
-      entries.append(Entry(name: name, fieldName: fieldName))
+      entries.append(Entry(name: name, fieldName: fieldName, enumReferences: enumReferences))
       return layout
     }
+  }
+
+  /// How the references in the enums of a layout's objects are found, if that is known.
+  func enumReferences(of layout: HeapLayout) -> EnumReferences? {
+    entries.withLock { $0[layout.identifier].enumReferences }
   }
 
   /// The type name of a layout.

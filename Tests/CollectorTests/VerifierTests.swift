@@ -3,6 +3,7 @@
 
 // The verifier and checkInvariants, themselves under test: what is broken on purpose is found.
 
+import CHeapShims
 import Collector
 import Heap
 import Synchronization
@@ -217,5 +218,58 @@ struct VerifierTests {
     blocked.join()
     busy.join()
     #expect(fixture.heap.counters.cycles.load(ordering: .relaxed) == 20)
+  }
+
+  /// A number that looks like a reference to garbage, stored into a marked object's enum after
+  /// marking has ended; `isReference` is what the enum says.
+  private static func verifyEnum(isReference: Bool) throws {
+    let fixture = try HeapFixture()
+    let layout = try fixture.heap.register(
+      .init(kind: .object, size: 40, alignment: 8, references: [], ambiguous: [24]), name: "Enum",
+      enumReferences: { value, body in
+        if isReference { body(24, heap_load_word(value + 24)) }
+      })
+    fixture.attached { program in
+      guard let object = program.take(layout, in: Program.nodeClass) else { return }
+      _ = program.root(object)
+      let garbage = program.makeNode()
+      program.beginCycle()
+      program.collecting {
+        fixture.heap.terminateMarking()
+        fixture.heap.lowerBarrier()
+      }
+      program.initialize(object, 24, garbage)
+      program.collecting { fixture.heap.verify() }
+    }
+  }
+
+  @Test("a number in an enum that looks like a reference to garbage is no false alarm")
+  func numberInEnum() async {
+    await #expect(processExitsWith: .success) { try Self.verifyEnum(isReference: false) }
+  }
+
+  @Test("a reference in an enum to an object that is not marked is found")
+  func referenceInEnum() async {
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      try Self.verifyEnum(isReference: true)
+    }
+    #expect(result.said("of a Enum at") && result.said("that is not marked"))
+  }
+
+  @Test("a bad reference that marking meets is reported with its holder, before it is followed")
+  func badReference() async {
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      let fixture = try HeapFixture { $0.checks = true }
+      fixture.attached { program in
+        let holder = program.root(program.makeNode())
+        let dead = program.makeNode()
+        program.cycle()
+        // As if it had been kept where nobody looks, and put into a field without a store.
+        program.initialize(holder.reference, HeapFixture.right, dead)
+        program.cycle()
+      }
+    }
+    #expect(result.said("field at byte 8 of a Node at"))
+    #expect(result.said("an object that has been collected"))
   }
 }

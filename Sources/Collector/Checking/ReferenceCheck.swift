@@ -66,18 +66,23 @@ extension HeapLayout {
   private func forEachWord(
     of object: UInt, in offsets: UnsafeBufferPointer<UInt32>, _ body: (Int, UInt) -> Void
   ) {
-    func fields(_ start: Int) {
+    guard !offsets.isEmpty else { return }
+    forEachValue(of: object) { start in
       for i in offsets.indices {
         let offset = unsafe start + Int(offsets[i])
         let word = heap_load_word(object + UInt(offset))
         if word != 0 { body(offset, word) }
       }
     }
-    guard !offsets.isEmpty else { return }
+  }
+
+  /// Calls `body` with the offset of each value in an object: of the object's own, or of each
+  /// element of an array.
+  func forEachValue(of object: UInt, _ body: (_ offset: Int) -> Void) {
     switch kind {
-    case .object: fields(0)
+    case .object: body(0)
     case .array:
-      for i in 0..<Int(heap_load_word(object)) { fields(Int(elementsOffset) + i * Int(size)) }
+      for i in 0..<Int(heap_load_word(object)) { body(Int(elementsOffset) + i * Int(size)) }
     }
   }
 }

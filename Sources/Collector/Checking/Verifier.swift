@@ -156,15 +156,27 @@ package final class Verifier: Sendable {
     }
   }
 
-  /// Calls `body` with every precise reference of an object that is not zero, and with every
-  /// ambiguous word that points at an allocated slot.
+  /// Calls `body` with every reference of an object that is not zero.
+  ///
+  /// An ambiguous word counts if the enum that it lies in says that it is a reference. After
+  /// marking has ended, a store may have put any number into the payload of an enum, and that
+  /// number may look like a reference to garbage. Of layouts whose enums are not known, a word
+  /// counts if it points at an allocated slot.
   package func forEachReference(
     of object: UInt, _ layout: HeapLayout, _ body: (_ offset: Int, _ reference: UInt) -> Void
   ) {
     guard !layout.isNoscan else { return }
     layout.forEachPreciseReference(of: object, body)
-    layout.forEachAmbiguousWord(of: object) { offset, word in
-      if HeapSpan.lookUp(word, owner: owner) != nil { body(offset, word) }
+    guard unsafe !layout.ambiguous.isEmpty else { return }
+    guard let enumReferences = layouts.enumReferences(of: layout) else {
+      return layout.forEachAmbiguousWord(of: object) { offset, word in
+        if HeapSpan.lookUp(word, owner: owner) != nil { body(offset, word) }
+      }
+    }
+    layout.forEachValue(of: object) { start in
+      enumReferences(object + UInt(start)) { offset, word in
+        if word != 0 { body(start + offset, word) }
+      }
     }
   }
 

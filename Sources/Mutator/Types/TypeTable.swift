@@ -113,9 +113,16 @@ package final class TypeTable: Sendable {
     _ description: HeapLayout.Description, _ name: String, of type: Any.Type
   ) throws(HeapError) -> HeapLayout {
     do throws(SystemFailure) {
-      return try core.register(description, name: name) { offset in
-        LayoutDerivation.fieldPath(in: type, at: offset)
-      }
+      let enums = Set(description.ambiguous)
+      return try core.register(
+        description, name: name,
+        fieldName: { offset in LayoutDerivation.fieldPath(in: type, at: offset) },
+        enumReferences: { value, body in
+          guard let start = unsafe UnsafeRawPointer(bitPattern: value) else { return }
+          unsafe ReferencePlan.of(type).walk(start) { found, _ in
+            if enums.contains(found.offset) { body(found.offset, found.word) }
+          }
+        })
     } catch {
       throw .system(operation: error.operation, errno: error.code)
     }
