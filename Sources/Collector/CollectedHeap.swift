@@ -158,7 +158,7 @@ package import Synchronization
     require(
       forkGeneration == heap_fork_generation(),
       "a heap was used in a process that was forked after the heap was made: the heap's threads "
-        + "exist in the parent only; make the heap after fork(), or call exec() after it")
+        + "exist in the parent only, and nothing but exec() may follow fork()")
   }
 
   // MARK: - Collection

@@ -5,6 +5,7 @@
 // threads that stay, and what they allocate is counted exactly.
 
 import Collector
+import Glibc
 import Heap
 import Mutator
 import TestSupport
@@ -21,7 +22,13 @@ struct ShortAttachmentTests {
   /// The most memory in spans, in bytes, while threads allocate garbage beside a live list.
   private func peak(objectsPerCall: Int, total: Int) throws -> Int {
     let heap = try HeapCheck.heap { $0.minimumHeap = 1 << 20 }
-    let peak = Peak()
+    let (peak, isDone) = (Peak(), Event())
+    let observer = TestThread {
+      while !isDone.hasHappened {
+        peak.note(heap.core.pageHeap.usage.spanBytes)
+        usleep(100)
+      }
+    }
     onThreads(2) { _ in
       var live: HeapRoot<HeapRef<Item>?>?
       heap.withMutator { mutator in
@@ -29,16 +36,15 @@ struct ShortAttachmentTests {
         for value in 0..<20_000 { list = mutator.allocate(Item(next: list, value: value)) }
         live = HeapRoot(list, in: mutator)
       }
-      for round in 0..<(total / objectsPerCall) {
+      for _ in 0..<(total / objectsPerCall) {
         heap.withMutator { mutator in
           for value in 0..<objectsPerCall { _ = mutator.allocate(Item(next: nil, value: value)) }
-        }
-        if round % max(1, 2_000 / objectsPerCall) == 0 {
-          peak.note(heap.core.pageHeap.usage.spanBytes)
         }
       }
       _ = live
     }
+    isDone.happen()
+    observer.join()
     return peak.value
   }
 
@@ -109,5 +115,39 @@ struct ShortAttachmentTests {
     isDone.happen()
     observer.join()
     #expect(heap.statistics.allocatedObjects == 60_000)
+  }
+
+  @Test("what idle mutators have allocated is counted once and stays counted, whoever looks when")
+  func idleMutators() throws {
+    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    let bound = Peak()
+    let isDone = Event()
+    let observer = TestThread {
+      var last = 0
+      while !isDone.hasHappened {
+        let figures = heap.core.figures
+        require(figures.allocatedObjects <= bound.value, "counted more than was allocated")
+        require(figures.allocatedObjects >= last, "a count fell")
+        let usage = heap.core.usageBySizeClass
+        require(usage.allSatisfy { (0...bound.value).contains($0.objects) }, "a count is absurd")
+        last = figures.allocatedObjects
+      }
+    }
+    for round in 1...150 {
+      bound.note(round * 400)
+      let meeting = Rendezvous(4)
+      onThreads(4) { _ in
+        heap.withMutator { mutator in
+          mutator.blocking { meeting.meet() }
+          for value in 0..<100 { _ = mutator.allocate(Item(next: nil, value: value)) }
+        }
+      }
+      // The second retires what the first has found unused.
+      heap.collect()
+      heap.collect()
+    }
+    isDone.happen()
+    observer.join()
+    #expect(heap.statistics.allocatedObjects == 150 * 400)
   }
 }

@@ -83,13 +83,35 @@ extension AttachedMutator {
     }
   }
 
+  // MARK: - Counting
+
   /// Counts the objects of an entry's run, which gets no more of them.
   func closeRun(_ entry: UnsafeMutablePointer<CacheEntry>) {
+    unsafe countRun(entry)
+    unsafe (entry.pointee.runStart, entry.pointee.cursor, entry.pointee.limit) = (0, 0, 0)
+  }
+
+  /// Counts the objects that an entry's run has got since they were counted last.
+  private func countRun(_ entry: UnsafeMutablePointer<CacheEntry>) {
     let used = unsafe entry.pointee.usedCount
     guard used > 0 else { return }
     unsafe state.pointee.tally.countAllocated(
       slots: used, bytes: used * Int(entry.pointee.slotSize))
-    unsafe (entry.pointee.runStart, entry.pointee.cursor, entry.pointee.limit) = (0, 0, 0)
+    unsafe entry.pointee.runStart = entry.pointee.cursor
+  }
+
+  /// Counts everything that the mutator has allocated, before it gives its cache out of its hands:
+  /// nobody who asks for figures can read the runs of a mutator that is blocked or idle.
+  func countRuns() {
+    unsafe state.pointee.cache.forEachSpan { entry in
+      guard let span = unsafe entry.pointee.span else { return }
+      unsafe countRun(entry)
+      let counted = unsafe span.allocatedCount - entry.pointee.unusedSlots.count
+      let change = unsafe counted - entry.pointee.countBefore
+      guard change != 0 else { return }
+      unsafe entry.pointee.shelf.countObjects(change)
+      unsafe entry.pointee.countBefore = counted
+    }
   }
 
   /// Puts an entry's span on its shelf.

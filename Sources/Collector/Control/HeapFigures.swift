@@ -12,9 +12,13 @@
 // So step 2 sees the allocation of everything whose end step 1 has seen: the heap never has fewer
 // objects than none. Both only grow.
 //
-// An allocation is counted when its run is used up or handed back. What is in the current runs is
-// added for the calling thread and for idle mutators, whose runs nobody moves meanwhile. So when
-// all threads have left, the figures are exact; the current runs of other threads are missing.
+// An allocation is counted when its run is used up or handed back, and when its thread enters a
+// blocking region or leaves the heap. What is in the current runs of the calling thread is added.
+// So when all threads have left, the figures are exact; what other threads that run have taken
+// from their current runs is missing.
+//
+// The cache of a mutator is never read here unless the mutator is the calling thread's and
+// running: the collector may be handing back the runs of any other.
 
 internal import CHeapShims
 internal import Heap
@@ -48,13 +52,18 @@ extension CollectedHeap {
     figures.freedBytes = counters.freedBytes.load(ordering: .acquiring)
     figures.markNanoseconds = counters.markNanoseconds.load(ordering: .relaxed)
     figures.sweepNanoseconds = counters.sweepNanoseconds.load(ordering: .relaxed)
-    let own = AttachedMutator.current(in: pageHeap.owner)
-    registry.forEach { mutator, isIdle in
-      figures.add(unsafe mutator.state.pointee.tally)
-      if isIdle || mutator == own { figures.addCurrentRuns(of: mutator) }
+    registry.withAll { mutators, _ in
+      for mutator in mutators { figures.add(unsafe mutator.state.pointee.tally) }
+      // Under the same lock: a mutator that is retired takes its tally there.
+      figures.add(counters.retired)
     }
-    figures.add(counters.retired)
+    if let own = runningMutator { figures.addCurrentRuns(of: own) }
     return figures
+  }
+
+  /// The calling thread's mutator, if it may touch the heap: then nobody else touches its cache.
+  private var runningMutator: AttachedMutator? {
+    AttachedMutator.current(in: pageHeap.owner).flatMap { $0.isBlocked ? nil : $0 }
   }
 
   /// Objects, bytes and spans of each size class. What running threads have taken from the
@@ -70,18 +79,14 @@ extension CollectedHeap {
       if !sizeClass.isLarge { sums[number].bytes += objects * sizeClass.slotSize }
     }
     sums[0].bytes = central.largeBytes
-    let own = AttachedMutator.current(in: pageHeap.owner)
-    registry.forEach { mutator, isIdle in
-      guard isIdle || mutator == own else { return }
-      unsafe mutator.state.pointee.cache.forEachSpan { entry in
-        guard let span = unsafe entry.pointee.span else { return }
-        let sizeClass = span.spanClass.sizeClass
-        let objects =
-          unsafe span.allocatedCount - entry.pointee.countBefore
-          - entry.pointee.unusedSlots.count
-        sums[Int(sizeClass.number)].objects += objects
-        sums[Int(sizeClass.number)].bytes += objects * sizeClass.slotSize
-      }
+    guard let own = runningMutator else { return sums }
+    unsafe own.state.pointee.cache.forEachSpan { entry in
+      guard let span = unsafe entry.pointee.span else { return }
+      let sizeClass = span.spanClass.sizeClass
+      let objects =
+        unsafe span.allocatedCount - entry.pointee.countBefore - entry.pointee.unusedSlots.count
+      sums[Int(sizeClass.number)].objects += objects
+      sums[Int(sizeClass.number)].bytes += objects * sizeClass.slotSize
     }
     return sums
   }

@@ -46,6 +46,11 @@ internal import Synchronization
   /// Changes the rules. If the heap has already passed the new trigger, a cycle is asked for.
   package func update(_ change: (inout Pacing) -> Void) {
     decide { change(&$0.rules) }
+    requestIfDue()
+  }
+
+  /// Asks for a cycle if the heap has passed the trigger.
+  func requestIfDue() {
     if unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
       >= words.pointee.trigger.load(ordering: .relaxed)
     {

@@ -200,6 +200,8 @@ internal import Synchronization
       live: counters.liveBytes.load(ordering: .relaxed),
       roots: counters.rootBytes.load(ordering: .relaxed))
     requests.clearRequest()
+    // A thread may have changed the rules since, and its request was cleared with the others.
+    pacer.requestIfDue()
     requests.noteMarking()
     sweeper.open(unsafe words.pointee.generation.load(ordering: .relaxed))
   }

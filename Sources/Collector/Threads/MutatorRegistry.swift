@@ -72,8 +72,6 @@ struct ProtocolState: Sendable {
     let mutator = takeMutator(for: heap)
     let state = unsafe mutator.state
     unsafe state.pointee.stackBase = stackBase
-    unsafe state.pointee.wasUsed = true
-    unsafe state.pointee.thread = heap_thread_self()
     unsafe state.pointee.fakeStack = UInt(bitPattern: heap_fake_stack())
     unsafe state.pointee.enclosing = UInt(bitPattern: heap_current())
     unsafe heap_set_current(state)
@@ -86,7 +84,12 @@ struct ProtocolState: Sendable {
       let taken = state.withLock { state -> (mutator: AttachedMutator, wasIdle: Bool)? in
         // The verifier closes the gate before it takes the lock to post.
         guard gate.value == 0 else { return nil }
-        if let idle = state.idle.popLast() { return (idle, true) }
+        if let idle = state.idle.popLast() {
+          // Under the lock, where the collector reads them. All else waits until it is running.
+          unsafe idle.state.pointee.wasUsed = true
+          unsafe idle.state.pointee.thread = heap_thread_self()
+          return (idle, true)
+        }
         let place =
           unsafe state.gone.popLast().map { unsafe Self.end($0) }
           ?? UnsafeMutablePointer<MutatorState>.allocate(capacity: 1)
@@ -94,6 +97,7 @@ struct ProtocolState: Sendable {
           to: MutatorState(
             heap: heap, generation: state.protocolState.generation,
             allocatesBlack: state.protocolState.allocatesBlack))
+        unsafe place.pointee.thread = heap_thread_self()
         let mutator = unsafe AttachedMutator(state: place)
         state.mutators.append(mutator)
         return (mutator, false)

@@ -86,6 +86,7 @@ extension AttachedMutator {
   /// running → blocked. The thread stands at the stack pointer until it leaves.
   func enterBlocking(stackPointer: UInt) {
     unsafe state.pointee.stackPointer = stackPointer
+    countRuns()
     // From here on the inlined half of allocation finds no run, and the slow half refuses.
     unsafe state.pointee.cache.hide()
     while !move(from: MutatorStatus.running, to: MutatorStatus.blocked) {

@@ -43,9 +43,9 @@ internal import CHeapShims
   /// Where the spans come from and go to. An entry whose objects do not come from runs (large
   /// ones have spans of their own) has a shelf and never a span.
   @usableFromInline package var shelfAddress: UInt
-  /// Slots of the span that were allocated when the cache took it.
+  /// Slots of the span that its shelf counts as objects.
   @usableFromInline package var countBefore: Int
-  /// The first slot of the run.
+  /// Where the slots of the run begin that have not been counted yet.
   package var runStart: UInt
 
   package init() {
@@ -60,7 +60,7 @@ internal import CHeapShims
 
   package var shelf: SpanShelf { SpanShelf(address: shelfAddress) }
 
-  /// Slots of the run that have been handed out.
+  /// Slots of the run that have been handed out since they were counted last.
   package var usedCount: Int { slotSize == 0 ? 0 : Int((cursor - runStart) / slotSize) }
 
   /// The slots of the run that are still free.
