@@ -11,91 +11,86 @@ import Testing
 
 @Suite("Assists")
 struct AssistTests {
+  let fixture: HeapFixture
+
+  init() throws { fixture = try HeapFixture() }
+
+  private var words: UnsafeMutablePointer<HeapWords> { unsafe fixture.heap.words }
+
+  private var hasNote: Bool { unsafe words.pointee.foundWork.load(ordering: .relaxed) }
+
+  /// A cycle at the point where assists begin, in which a thread owes `debt` bytes.
+  ///
+  /// - Parameter pay: what happens then; `poll` pays.
+  private func marking(
+    _ program: Program, debt: Int, ratio: Int = 1024, drained: Bool = false,
+    _ pay: () -> Void
+  ) {
+    program.beginCycle()
+    if drained { program.collecting { fixture.heap.drain() } }
+    unsafe words.pointee.isMarking.store(true, ordering: .relaxed)
+    unsafe words.pointee.assistRatio.store(ratio, ordering: .relaxed)
+    unsafe words.pointee.foundWork.store(false, ordering: .relaxed)
+    unsafe program.mutator.state.pointee.assistDebt = debt
+    pay()
+    unsafe words.pointee.isMarking.store(false, ordering: .relaxed)
+    program.endCycle()
+  }
+
   @Test("an assist that finds an empty queue notes no work: the round of handshakes stays clean")
-  func emptyQueue() throws {
-    let fixture = try HeapFixture()
+  func emptyQueue() {
     fixture.attached { program in
-      let words = unsafe fixture.heap.words
-      let state = unsafe program.mutator.state
-      program.beginCycle()
-      program.collecting { fixture.heap.drain() }
-      unsafe words.pointee.isMarking.store(true, ordering: .relaxed)
-      unsafe words.pointee.assistRatio.store(1024, ordering: .relaxed)
-      unsafe words.pointee.foundWork.store(false, ordering: .relaxed)
-      unsafe state.pointee.assistDebt = 1 << 20
-      fixture.heap.safepoints.poll(program.mutator)
-      #expect(unsafe !words.pointee.foundWork.load(ordering: .relaxed))
-      #expect(unsafe words.pointee.isHungry.load(ordering: .relaxed))
-      #expect(unsafe state.pointee.assistDebt == 0)
-      unsafe words.pointee.isMarking.store(false, ordering: .relaxed)
-      program.endCycle()
+      marking(program, debt: 1 << 20, drained: true) {
+        fixture.heap.safepoints.poll(program.mutator)
+        #expect(!hasNote)
+        #expect(unsafe words.pointee.isHungry.load(ordering: .relaxed))
+        #expect(unsafe program.mutator.state.pointee.assistDebt == 0)
+      }
     }
   }
 
-  @Test("an assist that takes spans notes work before it takes them")
-  func fullQueue() throws {
-    let fixture = try HeapFixture()
+  @Test("an assist that takes spans notes work")
+  func fullQueue() {
     fixture.attached { program in
-      let words = unsafe fixture.heap.words
-      let state = unsafe program.mutator.state
       _ = program.makeList(1...2000)
-      program.beginCycle()
-      unsafe words.pointee.isMarking.store(true, ordering: .relaxed)
-      unsafe words.pointee.assistRatio.store(1024, ordering: .relaxed)
-      unsafe words.pointee.foundWork.store(false, ordering: .relaxed)
-      unsafe state.pointee.assistDebt = 64 << 10
-      fixture.heap.safepoints.poll(program.mutator)
-      #expect(unsafe words.pointee.foundWork.load(ordering: .relaxed))
-      unsafe words.pointee.isMarking.store(false, ordering: .relaxed)
-      program.endCycle()
+      marking(program, debt: 64 << 10) {
+        fixture.heap.safepoints.poll(program.mutator)
+        #expect(hasNote)
+      }
     }
   }
 
   @Test("an assist that has scanned spans notes work again when it is through")
-  func secondNote() throws {
-    let fixture = try HeapFixture()
+  func secondNote() {
     fixture.attached { program in
       let heap = fixture.heap
-      let words = unsafe heap.words
-      let state = unsafe program.mutator.state
       // Scanning it takes a while, and finds nothing.
       _ = program.root(program.makeArray(count: 400_000))
-      program.beginCycle()
-      unsafe words.pointee.isMarking.store(true, ordering: .relaxed)
-      unsafe words.pointee.assistRatio.store(1024, ordering: .relaxed)
-      unsafe words.pointee.foundWork.store(false, ordering: .relaxed)
-      unsafe state.pointee.assistDebt = 1 << 30
-      // The collector forgets the first note while the assist holds the span.
-      let (isReady, hasForgotten) = (Event(), Event())
-      let collector = TestThread {
-        let words = unsafe heap.words
-        isReady.happen()
-        while unsafe !words.pointee.foundWork.exchange(false, ordering: .relaxed) {}
-        hasForgotten.happen()
+      marking(program, debt: 1 << 30) {
+        // The collector forgets the first note while the assist holds the span.
+        let (isReady, hasForgotten) = (Event(), Event())
+        let collector = TestThread {
+          let words = unsafe heap.words
+          isReady.happen()
+          while unsafe !words.pointee.foundWork.exchange(false, ordering: .relaxed) {}
+          hasForgotten.happen()
+        }
+        isReady.wait()
+        heap.safepoints.poll(program.mutator)
+        #expect(hasForgotten.wait())
+        #expect(hasNote)
+        collector.join()
       }
-      isReady.wait()
-      heap.safepoints.poll(program.mutator)
-      #expect(hasForgotten.wait())
-      #expect(unsafe words.pointee.foundWork.load(ordering: .relaxed))
-      collector.join()
-      unsafe words.pointee.isMarking.store(false, ordering: .relaxed)
-      program.endCycle()
     }
   }
 
   @Test("a debt that no number holds is paid, and traps nowhere")
-  func hugeDebt() throws {
-    let fixture = try HeapFixture()
+  func hugeDebt() {
     fixture.attached { program in
-      let words = unsafe fixture.heap.words
-      let state = unsafe program.mutator.state
-      program.beginCycle()
-      unsafe words.pointee.isMarking.store(true, ordering: .relaxed)
-      unsafe words.pointee.assistRatio.store(.max, ordering: .relaxed)
-      unsafe state.pointee.assistDebt = .max
-      fixture.heap.safepoints.poll(program.mutator)
-      unsafe words.pointee.isMarking.store(false, ordering: .relaxed)
-      program.endCycle()
+      marking(program, debt: .max, ratio: .max) {
+        fixture.heap.safepoints.poll(program.mutator)
+        #expect(unsafe program.mutator.state.pointee.assistDebt == 0)
+      }
     }
   }
 }

@@ -10,7 +10,7 @@
 //
 // An object is counted as allocated before its span can be swept, and as freed when it has been.
 // So step 2 sees the allocation of everything whose end step 1 has seen: the heap never has fewer
-// objects than none. Both only grow.
+// objects than none. Both only grow. See Note [Figures] in Documentation/MemoryOrdering.md.
 //
 // An allocation is counted when its run is used up or handed back, and when its thread enters a
 // blocking region or leaves the heap. What is in the current runs of the calling thread is added.

@@ -15,8 +15,9 @@
 // land in a span that is swept already, and would make the next cycle take the object for black.
 //
 // Guarded by: the lock inside, everything but reading a slot.
-// Ordering    a slot is written with a releasing store and read with an acquiring load: a
-//             thread that gets a reference from a root sees the object initialised.
+// Ordering    A slot is written with a releasing store and read with an acquiring load: a
+//             thread that gets a reference from a root sees the object initialised. See Note
+//             [Root slots] in Documentation/MemoryOrdering.md.
 
 internal import Heap
 internal import Synchronization

@@ -26,7 +26,8 @@
 // the state and changing it. A thread that leaves a blocking region waits for its own service
 // at the most, never for another thread's.
 //
-// Ordering    Every transition acquires and releases.
+// Ordering    Every transition acquires and releases: see Note [Status word] in
+//             Documentation/MemoryOrdering.md.
 // Model: Verification/handshake.pml
 
 internal import CHeapShims
