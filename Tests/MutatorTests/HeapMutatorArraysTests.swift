@@ -7,6 +7,7 @@
 import Collector
 import Heap
 import Mutator
+import TestSupport
 import Testing
 
 @Suite struct HeapMutatorArraysTests {
@@ -84,5 +85,25 @@ import Testing
     // 50 arrays of 32 bytes fill a part of one span.
     #expect(heap.core.pageHeap.usage.spanCount == 3)
     HeapCheck.expectEmpty(heap)
+  }
+
+  @Test("a collection goes on while a thread fills a large array, and the array is whole")
+  func fillingLargeArrays() throws {
+    let count = 16_000_000
+    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    let isDone = Event()
+    let collector = TestThread { while !isDone.hasHappened { heap.collect() } }
+    heap.withMutator { mutator in
+      let before = heap.statistics.cycleCount
+      let numbers = mutator.allocateArray(of: Int.self, count: count, repeating: 5)
+      let during = heap.statistics.cycleCount - before
+      #expect(during >= 2, "the thread passes safepoints while it fills")
+      #expect(numbers[0] == 5 && numbers[count / 2] == 5 && numbers[count - 1] == 5)
+      let target = mutator.allocateArray(of: Int.self, count: 1, repeating: 7)
+      let array = mutator.allocateArray(of: HeapArray<Int>.self, count: 200_000, repeating: target)
+      #expect((0..<200_000).allSatisfy { array[$0][0] == 7 })
+    }
+    isDone.happen()
+    collector.join()
   }
 }

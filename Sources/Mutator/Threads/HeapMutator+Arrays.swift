@@ -50,8 +50,34 @@ extension HeapMutator {
     let elements =
       unsafe slot
       + HeapArrayFormat.elementsOffset(alignment: MemoryLayout<Element>.alignment)
-    unsafe elements.initializeMemory(as: Element.self, repeating: value, count: count)
+    if count &* MemoryLayout<Element>.stride <= Self.fillPiece {
+      unsafe elements.initializeMemory(as: Element.self, repeating: value, count: count)
+    } else {
+      unsafe fillInPieces(elements, count, value)
+    }
     return unsafe HeapArray(_raw: slot)
+  }
+
+  /// Bytes filled between two safepoints.
+  @inlinable static var fillPiece: Int { 256 << 10 }
+
+  /// Fills a large array with a safepoint after each piece, so that it delays no handshake.
+  ///
+  /// The collector may scan the array meanwhile: what is not filled yet is zero. And the value's
+  /// references are on this thread's stack until the end, so they are marked when the stack is
+  /// scanned: no barrier is needed for storing them.
+  @inlinable @inline(never)
+  func fillInPieces<Element>(_ elements: UnsafeMutableRawPointer, _ count: Int, _ value: Element) {
+    let stride = MemoryLayout<Element>.stride
+    let perPiece = max(1, Self.fillPiece / stride)
+    var done = 0
+    while done < count {
+      let length = min(perPiece, count &- done)
+      unsafe (elements + done &* stride)
+        .initializeMemory(as: Element.self, repeating: value, count: length)
+      done &+= length
+      safepoint()
+    }
   }
 
   // MARK: - Bytes and strings
