@@ -145,12 +145,14 @@ struct PageBitmapTests {
 
   @Test("a range outside of the chunk, or a run of nothing, is refused")
   func refusals() async {
-    await #expect(processExitsWith: .failure) {
+    let outside = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       NaiveChunk(free: []).withBitmap { $0.insert(500..<513) }
     }
-    await #expect(processExitsWith: .failure) {
+    #expect(outside.said("a chunk has 512 pages"))
+    let empty = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       NaiveChunk(free: []).withBitmap { _ = $0.firstRun(of: 0) }
     }
+    #expect(empty.said("a run has at least one page"))
   }
 
   // MARK: - Cases

@@ -43,7 +43,10 @@ struct PageSummaryTests {
 
   @Test("what does not fit a chunk is not packed")
   func packingTooMuch() async {
-    await #expect(processExitsWith: .failure) { _ = PageSummary(allFree: 1024).packed }
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      _ = PageSummary(allFree: 1024).packed
+    }
+    #expect(result.said("only a chunk's summary can be packed"))
   }
 
   @Test("free memory adds up to a free root entry, 2^30 pages, on every level")

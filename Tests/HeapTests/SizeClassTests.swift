@@ -166,11 +166,20 @@ struct SizeClassTests {
     #expect(numbers == Set(0..<UInt8(SpanClass.count)))
   }
 
-  @Test("there is no 68th size class and no 136th span class")
+  @Test("there is no 68th size class, no 136th span class, and no alignment of twelve")
   func bounds() async {
-    await #expect(processExitsWith: .failure) { _ = SizeClass(68) }
-    await #expect(processExitsWith: .failure) { _ = SpanClass(136) }
-    await #expect(processExitsWith: .failure) { _ = SizeClass.of(size: 8, alignment: 12) }
+    var result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      _ = SizeClass(68)
+    }
+    #expect(result.said("there are 68 size classes"))
+    result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      _ = SpanClass(136)
+    }
+    #expect(result.said("there are 136 span classes"))
+    result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      _ = SizeClass.of(size: 8, alignment: 12)
+    }
+    #expect(result.said("an alignment is a power of two"))
   }
 
   @Test("the table is Go's")

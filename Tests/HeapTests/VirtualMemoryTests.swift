@@ -5,6 +5,7 @@
 // at by itself, one for each test. What counts failures runs in a process of its own, because
 // fault injection is process-wide; there a failed precondition is the failed expectation.
 
+import Foundation
 import Heap
 import Testing
 
@@ -116,7 +117,7 @@ struct VirtualMemoryTests {
 
   @Test("reserved memory cannot be read before it is committed")
   func noAccess() async {
-    await #expect(processExitsWith: .failure) {
+    await #expect(processExitsWith: .signal(SIGSEGV)) {
       let size = VirtualMemory.systemPageSize * 2
       let address = try VirtualMemory.reserve(
         size: size, alignment: VirtualMemory.systemPageSize)
@@ -134,12 +135,38 @@ struct VirtualMemoryTests {
     }
   }
 
-  @Test("advice about huge pages is taken or ignored, never fatal")
+  @Test("advice about huge pages reaches a kernel that has them, and does no harm on others")
   func hugePages() throws {
-    let address = try VirtualMemory.reserve(size: 1 << 22, alignment: 1 << 22)
-    defer { VirtualMemory.release(address, size: 1 << 22) }
-    VirtualMemory.adviseHugePages(address, size: 1 << 22, wanted: true)
-    VirtualMemory.adviseHugePages(address, size: 1 << 22, wanted: false)
+    let size = 1 << 22
+    let address = try VirtualMemory.reserve(size: size, alignment: size)
+    defer { VirtualMemory.release(address, size: size) }
+    try VirtualMemory.commit(address, size: size)
+    let hasHugePages = FileManager.default.fileExists(atPath: "/sys/kernel/mm/transparent_hugepage")
+    VirtualMemory.adviseHugePages(address, size: size, wanted: true)
+    #expect(try flags(at: address).contains("hg") == hasHugePages)
+    VirtualMemory.adviseHugePages(address, size: size, wanted: false)
+    #expect(try flags(at: address).contains("nh") == hasHugePages)
+    write(1, at: address)
+    #expect(word(at: address) == 1)
+  }
+
+  /// What the kernel says of the mapping that holds an address (VmFlags in /proc/self/smaps).
+  private func flags(at address: UInt) throws -> [Substring] {
+    // To its end: the file says that it has no bytes.
+    let file = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+    let text = String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self)
+    var isHere = false
+    for line in text.split(separator: "\n") {
+      let words = line.split(separator: " ")
+      if let range = words.first?.split(separator: "-"), range.count == 2,
+        let start = UInt(range[0], radix: 16), let end = UInt(range[1], radix: 16)
+      {
+        isHere = start <= address && address < end
+      }
+      if isHere, words.first == "VmFlags:" { return Array(words.dropFirst()) }
+    }
+    Issue.record("no mapping holds \(String(address, radix: 16))")
+    return []
   }
 
   // MARK: - Failing
