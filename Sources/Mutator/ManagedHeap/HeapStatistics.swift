@@ -3,11 +3,13 @@
 
 // What a heap has done so far.
 //
-// One value, made in one go under the heap's own lock, so that its numbers fit together:
-// `allocatedObjects - freedObjects` are the objects that are in the heap, dead ones that are
-// not swept yet included. Counts only grow; sizes go up and down. What a mutator has in
-// its current runs is accounted when it next refills, so the newest few kilobytes a thread
-// may be missing while it runs; inside its own heap's `collect()` nothing is.
+// The numbers of one value fit together: `allocatedObjects - freedObjects` are the objects that
+// are in the heap, dead ones that are not swept yet included, and never fewer than none. Counts,
+// totals and times only grow; sizes go up and down.
+//
+// A run of slots is counted when it is used up, and when its thread blocks or leaves. What another
+// thread that runs has taken from its current runs is missing until then: some kilobytes a type
+// and thread at the most. When all threads have left, everything is exact.
 
 /// Sizes, counts and times of a heap at one moment.
 public struct HeapStatistics: Hashable, Sendable {
@@ -20,19 +22,21 @@ public struct HeapStatistics: Hashable, Sendable {
   /// Bytes at which the current or the next collection aims to finish; `Int.max` when off.
   public let heapGoal: Int
 
-  /// Bytes taken from the system, what lies behind them included.
+  /// Address space taken from the system for arenas and side tables, backed by memory or not.
   public let mappedBytes: Int
 
-  /// Bytes of those that were given back to the system.
+  /// Bytes of those in free pages with no memory behind them: never used, or given back.
   public let releasedBytes: Int
 
-  /// Bytes allocated since the heap was made.
+  /// Bytes allocated since the heap was made. Only grows.
   public let allocatedBytes: Int
 
-  /// Objects allocated since the heap was made.
+  /// Objects allocated since the heap was made. Only grows. Values of less than 16 bytes
+  /// without references that share a slot count as one.
   public let allocatedObjects: Int
 
-  /// Objects freed since the heap was made.
+  /// Objects freed since the heap was made. Only grows, and is never more than
+  /// `allocatedObjects`.
   public let freedObjects: Int
 
   /// Collections completed.
@@ -44,13 +48,14 @@ public struct HeapStatistics: Hashable, Sendable {
   /// Share of the process's processor time, since the heap was made, that went to collecting.
   public let gcCPUFraction: Double
 
-  /// Processor time spent marking, by workers.
+  /// Processor time of the heap's own threads outside of sweeping.
   public let markTime: Duration
 
   /// Processor time spent marking, by allocating threads.
   public let assistTime: Duration
 
-  /// Processor time spent sweeping.
+  /// Time spent sweeping: processor time of the heap's own thread, and elapsed time of threads
+  /// that swept a span because they needed its slots.
   public let sweepTime: Duration
 
   /// How long threads were held up.

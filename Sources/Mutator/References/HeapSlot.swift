@@ -21,7 +21,8 @@
 //
 // Recording comes before the store, and there is no safepoint between the test of the flag and
 // the end of the store. So a handshake falls before or after all of it (see WriteBarrier). The
-// store is releasing, so that an object that is published through the heap is seen initialised.
+// store is releasing, so that an object that is published through the heap is seen initialised
+// (Note [Reference stores] in Documentation/MemoryOrdering.md).
 //
 // Loads are plain. What another thread stores in the meantime may or may not be seen, and a
 // reference is seen whole; for more, see HeapRef+Atomics.

@@ -183,7 +183,9 @@ public import Heap
   ///
   /// References that the caller holds stay valid. The body must not touch any heap: no
   /// allocation, no field of an object, no root. A mutator that is used inside its own blocking
-  /// region stops the program; only blocking once more is allowed.
+  /// region stops the program; only blocking once more is allowed. The body may call
+  /// `withMutator`. A reference that it gets there is valid inside that call only: between two such
+  /// calls, nobody looks at the body's own variables.
   ///
   /// - Parameter body: the code that may block.
   /// - Returns: what the body returns.
