@@ -36,6 +36,11 @@ package final class Allocator: Sendable {
   private let collectEvery: Int?
   /// Slots of a run: all there are, or one when every allocation shall take the slow half.
   private let runLimit: Int
+  /// In checked mode slots are taken in turn, so that one that was freed is used again late: a
+  /// stale reference to it then finds no object there.
+  private let takesTurns: Bool
+  /// Whose turn it is. Relaxed: any number will do.
+  private let turn = Atomic(0)
 
   init(
     pageHeap: PageHeap, sweeper: Sweeper, safepoints: Safepoints, requests: CycleRequests,
@@ -47,6 +52,7 @@ package final class Allocator: Sendable {
     self.requests = requests
     collectEvery = options.stress.collectEvery
     runLimit = options.everyAllocationIsSlow ? 1 : .max
+    takesTurns = options.checks
   }
 
   /// What every allocation that takes the slow half does first.
@@ -104,7 +110,7 @@ package final class Allocator: Sendable {
     unsafe mutator.closeRun(entry)
     while true {
       if let span = unsafe entry.pointee.span {
-        if let run = span.nextRun(atMost: runLimit) {
+        if let run = nextRun(of: span) {
           unsafe start(run, in: span, entry, mutator)
           return true
         }
@@ -114,6 +120,12 @@ package final class Allocator: Sendable {
       unsafe entry.pointee.span = span
       unsafe entry.pointee.countBefore = span.allocatedCount
     }
+  }
+
+  private func nextRun(of span: HeapSpan) -> SlotRange? {
+    guard takesTurns else { return span.nextRun(atMost: runLimit) }
+    let place = turn.wrappingAdd(1, ordering: .relaxed).oldValue
+    return span.freeSlot(from: Int(UInt(bitPattern: place) % UInt(span.slotCount)))
   }
 
   /// A span of the shelf with a free slot, or a fresh one.
@@ -138,7 +150,7 @@ package final class Allocator: Sendable {
         .initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
     }
     if unsafe mutator.state.pointee.allocatesBlack { mutator.blacken(run, of: span) }
-    span.take(run)
+    if takesTurns { span.takeSlot(run) } else { span.take(run) }
     unsafe entry.pointee.cursor = first
     unsafe entry.pointee.runStart = first
     unsafe entry.pointee.limit = first + UInt(bytes)

@@ -100,7 +100,8 @@ extension HeapSpan {
   @inlinable @inline(__always) package func isAllocated(_ slot: Int) -> Bool {
     // Acquiring: pairs with the stores of `take` and `sweep`.
     if slot < Int(unsafe record.pointee.freeIndex.load(ordering: .acquiring)) { return true }
-    return unsafe allocated[slot >> 6].load(ordering: .relaxed) & Self.bit(slot) != 0
+    // Acquiring: pairs with `takeSlot`.
+    return unsafe allocated[slot >> 6].load(ordering: .acquiring) & Self.bit(slot) != 0
   }
 
   // MARK: - Runs
@@ -112,17 +113,7 @@ extension HeapSpan {
   package func nextRun(atMost limit: Int = .max) -> SlotRange? {
     let count = slotCount
     let bits = unsafe allocated
-    var start = freeIndex
-    // Find a clear bit at or after `start`.
-    while start < count {
-      let free = unsafe ~bits[start >> 6].load(ordering: .relaxed) >> UInt(start & 63)
-      if free != 0 {
-        start += free.trailingZeroBitCount
-        break
-      }
-      start = (start | 63) + 1
-    }
-    guard start < count else { return nil }
+    guard let start = firstClear(from: freeIndex) else { return nil }
     // Find the next set one.
     var end = start
     while end < count {
@@ -142,6 +133,43 @@ extension HeapSpan {
   package func take(_ run: SlotRange) {
     allocatedCount += run.count
     freeIndex = run.end
+  }
+
+  /// The first slot at or behind `start` whose `allocated` bit is clear.
+  private func firstClear(from start: Int) -> Int? {
+    let (count, bits) = unsafe (slotCount, allocated)
+    var slot = start
+    while slot < count {
+      let free = unsafe ~bits[slot >> 6].load(ordering: .relaxed) >> UInt(slot & 63)
+      if free != 0 {
+        slot += free.trailingZeroBitCount
+        return slot < count ? slot : nil
+      }
+      slot = (slot | 63) + 1
+    }
+    return nil
+  }
+
+  // MARK: - Single slots
+
+  /// The first free slot at or behind `place`, or else the first of all; nil when there is none.
+  /// Not taken yet.
+  ///
+  /// For checked mode. A slot that was freed is then used again as late as possible, so that a
+  /// stale reference to it finds no object there.
+  ///
+  /// - Precondition: the caller owns the span and takes slots of it one by one only.
+  package func freeSlot(from place: Int) -> SlotRange? {
+    guard let slot = firstClear(from: place) ?? firstClear(from: 0) else { return nil }
+    return SlotRange(start: slot, end: slot + 1)
+  }
+
+  /// Takes what `freeSlot` found.
+  package func takeSlot(_ slot: SlotRange) {
+    allocatedCount += 1
+    // Releasing: whoever finds the slot allocated finds zeroes in it. `freeIndex` stays where it
+    // is, because the slots before this one may be free.
+    unsafe allocated[slot.start >> 6].bitwiseOr(Self.bit(slot.start), ordering: .releasing)
   }
 
   /// Gives the unused end of the current run back.

@@ -6,8 +6,8 @@
 // One word: the object's first address, never zero, so that an optional reference is one word
 // too. A reference is not counted and copying it costs nothing. It keeps its object alive as
 // long as it is somewhere where the collector looks: in a local, a parameter or a temporary of
-// a thread that is inside `withMutator`, or in an object. Everywhere else (a Swift array, a
-// class instance, a global, an escaping closure) it is a number, and a `HeapRoot` is needed.
+// an attached thread, or in an object. Everywhere else (a Swift array, a class instance, a
+// global, an escaping closure) it is a number, and a `HeapRoot` is needed.
 //
 // Fields read and write like properties:
 //
@@ -16,16 +16,33 @@
 //     node.load(\.left, …)          HeapRef+Atomics.swift     with a memory order
 //     node.pointee                  here                      the whole struct
 //
-// The object itself is trivial memory: reading it while another thread writes it gives old or
-// new words, each whole, and that is a program's own affair, as it is in Go.
+// The object itself is trivial memory. A thread that reads it while another one writes it sees old
+// or new words, each whole. That is a program's own affair, as it is in Go.
 //
 // None of this contains a safepoint: between two lines of a program that call nothing, no
 // collection takes place.
+//
+// Overview: Documentation/Roots.md
 
 /// A reference to an object in a managed heap, compared by identity.
 ///
 /// Valid on a thread that is attached to the object's heap, inside `withMutator`; it is not
-/// `Sendable`. Use a `HeapRoot` to keep one elsewhere.
+/// `Sendable`. It keeps its object alive while it is a local, a parameter, or a field of an object
+/// that lives. Everywhere else (a Swift array, a class instance, an escaping closure, a task) keep
+/// a ``HeapRoot``: the collector does not look there. `Documentation/Roots.md` lists all such
+/// places, with what to write instead.
+///
+/// The fields of the object are members of the reference:
+///
+/// ```swift
+/// node.left = other         // a store, with the write barrier
+/// node.key += 1
+/// node.pointee.bump()       // a method of the struct
+/// ```
+///
+/// A field whose name is one of the reference's own members (`pointee`, `load`, `store`, `exchange`,
+/// `compareExchange`, `description`, `debugDescription`, `hashValue`) is hidden behind it: reach it
+/// through ``pointee``.
 @dynamicMemberLookup @safe @frozen
 public struct HeapRef<Object: HeapObject>: _HeapNonNullReference {
   /// The object's first address.
@@ -38,7 +55,8 @@ public struct HeapRef<Object: HeapObject>: _HeapNonNullReference {
   /// The object as a struct.
   ///
   /// Reading copies all of it. Writing replaces all of it, with the write barrier for every
-  /// reference inside.
+  /// reference inside. Methods of the struct are called through it, `node.pointee.bump()`; a
+  /// mutating one reads the object, changes the copy and writes all of it back.
   ///
   /// - Complexity: O(size of the object).
   @inlinable public var pointee: Object {

@@ -3,8 +3,8 @@
 
 // Keeping a reference outside the heap.
 //
-// The collector looks at the stacks of attached threads and at objects, and nowhere else.
-// A root is a handle for all other places: a property of a class, an
+// The collector looks at the stacks of attached threads and at objects, and nowhere else
+// (Documentation/Roots.md). A root is a handle for all other places: a property of a class, an
 // element of a Swift array, a capture of an escaping closure, a task. The handle owns a slot in
 // the heap's root table. What the reference in the slot leads to lives as long as the handle.
 //
