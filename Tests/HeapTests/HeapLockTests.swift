@@ -17,15 +17,17 @@ private final class Shared: Sendable {
 
 /// Runs `body` on so many threads at once; whether all came to an end.
 private func allEnd(_ threads: Int, _ body: @escaping @Sendable (_ number: Int) -> Void) -> Bool {
-  let ends = (0..<threads).map { number in
+  let started = (0..<threads).map { number in
     let end = Event()
-    _ = TestThread {
+    let thread = TestThread {
       body(number)
       end.happen()
     }
-    return end
+    return (thread, end)
   }
-  return ends.allSatisfy { $0.wait() }
+  guard started.allSatisfy({ $0.1.wait() }) else { return false }
+  for (thread, _) in started { thread.join() }
+  return true
 }
 
 @Suite("The lock") struct HeapLockTests {

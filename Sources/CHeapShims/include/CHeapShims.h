@@ -26,8 +26,10 @@
 
 #include "HeapSizeClasses.h"
 
-/// A function whose memory accesses no sanitizer looks at.
-#define HEAP_UNCHECKED __attribute__((no_sanitize("address", "thread")))
+/// A function whose memory accesses no sanitizer looks at. (ThreadSanitizer looks at atomic ones
+/// in any function but those with the second attribute.)
+#define HEAP_UNCHECKED \
+  __attribute__((no_sanitize("address", "thread"), disable_sanitizer_instrumentation))
 
 // ---- Barrier flag ---------------------------------------------------------------------
 
