@@ -76,7 +76,7 @@ struct MarkCrewTests {
     await #expect(processExitsWith: .success) {
       // A drain that hangs would hang the process: let it be killed instead.
       let isDone = Event()
-      let guardian = TestThread { if !isDone.wait(seconds: 8) { broken("the end hangs") } }
+      let guardian = TestThread { if !isDone.wait(seconds: 60) { broken("the end hangs") } }
       for _ in 0..<30 {
         let fixture = try HeapFixture { $0.workers = 3 }
         fixture.attached { program in

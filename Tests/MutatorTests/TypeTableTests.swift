@@ -43,7 +43,9 @@ private struct Tagged<Label> {
     }
   }
 
-  @Test("arrays of many element types in rotation take no memory but their own")
+  @Test(
+    "arrays of many element types in rotation take no memory but their own",
+    .disabled(if: Sanitizer.isThread || Sanitizer.isAddress, "the sanitizer takes memory too"))
   func rotation() async {
     // In a process of its own: what is measured is the process's.
     await #expect(processExitsWith: .success) {
