@@ -33,7 +33,7 @@
  *                       (Handshake upon handshake without end could pass over a thread that wants to leave a blocking region
  *                       each time it wakes. A cycle has finitely many, so the property is asked of one that never ends.)
  * Switches     BLIND_ENTER  LEAVE_UNSERVED  IGNORE_REQUEST  ANSWER_BACKWARDS  SYNC_UNPOSTED  POOL_FIRST  TAKE_UNSERVED
- *              RETIRE_UNLOCKED  EARLY_ADOPT  UNLOCKED_POST  HOLD_LOCK  LOST_WAKE  NO_WAKE  FORGET_WAITER
+ *              RETIRE_UNLOCKED  EARLY_ADOPT  UNLOCKED_POST  HOLD_LOCK  LOST_WAKE  NO_WAKE  AWAITED_FIRST  FORGET_WAITER
  * Smaller      STAY: only thread 0 detaches, nobody is retired
  * Variant      COUNT_LAST (the number of answers awaited is raised after the request bit is set): as good
  */
@@ -56,6 +56,7 @@ byte acting[NM];           /* ghost: threads that act for it at this moment */
 
 byte asleep;               /* who sleeps: on mutator s's status word is bit s, the collector bit NM */
 short outstanding;         /* answers awaited */
+bool isAwaited;            /* the collector sleeps until the last one, or is about to */
 bool isSync;
 
 /* Visibility of the collector's change. */
@@ -131,14 +132,22 @@ inline answer() {
   countAnswer()
 #endif
 }
+/* Whoever answers last wakes the collector, if it sleeps: counts, then looks at `isAwaited`. */
 inline countAnswer() {
-  d_step { outstanding--; last = outstanding == 0 }
+#ifdef AWAITED_FIRST
+  last = isAwaited;
+  d_step { outstanding--; last = last && outstanding == 0 };
   if
-  :: last -> last = false;
+  :: last -> last = false; wake(NM)
+#else
+  d_step { outstanding--; last = outstanding == 0 };
+  if
+  :: last && isAwaited -> last = false;
 #ifndef NO_WAKE
      wake(NM)
 #endif
-  :: else
+#endif
+  :: else -> last = false
   fi
 }
 
@@ -281,11 +290,18 @@ endStuck:
   false
 }
 
+/* The collector looks for a while, as long as chance has it. Then it says that it will sleep, and looks again. */
 inline awaitAnswers() {
-  do
-  :: outstanding == 0 -> break
-  :: outstanding != 0 -> sleepWhile(outstanding != 0, NM)
-  od
+  if
+  :: outstanding == 0
+  :: true ->
+     isAwaited = true;
+     do
+     :: outstanding == 0 -> break
+     :: outstanding != 0 -> sleepWhile(outstanding != 0, NM)
+     od;
+     isAwaited = false
+  fi
 }
 
 proctype Collector() {

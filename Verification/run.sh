@@ -64,6 +64,7 @@ quick  handshake/early-adopt             handshake  safety    error    EARLY_ADO
 quick  handshake/unlocked-post           handshake  safety    error    UNLOCKED_POST
 quick  handshake/lost-wake               handshake  progress  error    LOST_WAKE
 quick  handshake/no-wake                 handshake  progress  error    NO_WAKE
+quick  handshake/awaited-first           handshake  progress  error    AWAITED_FIRST
 quick  handshake/forget-waiter           handshake  ltl       error    STUCK FORGET_WAITER
 quick  handshake/hold-lock               handshake  ltl       error    STUCK HOLD_LOCK
 quick  park/two-heaps                    park       safety    clean    ROUNDS=1
@@ -163,6 +164,7 @@ TABLE
 
 work=${KEEP:-$(mktemp -d)} || exit 1
 mkdir -p "$work"
+: >"$work/results"
 [ -n "${KEEP:-}" ] || trap 'rm -rf "$work"' EXIT
 
 # One run; prints one line, which begins with pass or FAIL.
