@@ -80,6 +80,7 @@ quick  marking/runs                      marking    safety    clean    NM=2 OLD=
 quick  marking/weak                      marking    safety    clean    NM=1 OLD=2 EAGER FINE WEAK
 quick  marking/assist                    marking    safety    clean    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES
 quick  marking/assist-whole              marking    safety    clean    NM=2 OLD=1 EAGER FINE ASSIST
+quick  marking/look-again                marking    safety    clean    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES LOOK_AGAIN
 quick  marking/assist-runs               marking    safety    clean    NM=2 OLD=1 FRESH=1 EAGER STORELESS STALE ASSIST
 quick  marking/ambiguous                 marking    safety    clean    NM=1 OLD=2 EAGER AMBIGUOUS
 quick  marking/garbage                   marking    safety    clean    NM=1 OLD=2 GARBAGE
@@ -94,6 +95,7 @@ full   marking/roots                     marking    safety    clean    NM=1 OLD=
 full   marking/weak-attach               marking    safety    clean    NM=2 OLD=1 EAGER FINE WEAK ATTACH
 full   marking/assist-one                marking    safety    clean    NM=1 OLD=2 EAGER FINE ASSIST
 full   marking/assist-three              marking    safety    clean    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES
+full   marking/look-again-three          marking    safety    clean    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES LOOK_AGAIN
 full   marking/assist-three-after        marking    safety    clean    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES NOTE_AFTER
 full   marking/assist-two                marking    safety    clean    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START
 full   marking/two-ambiguous             marking    safety    clean    NM=2 OLD=2 EAGER AMBIGUOUS BLACK_START
@@ -108,6 +110,7 @@ full   marking/no-confirm                marking    safety    error    NM=2 OLD=
 full   marking/reset-between             marking    safety    error    NM=2 OLD=3 EAGER FINE BLACK_START CHAIN FEW_STORES RESET_BETWEEN
 quick  marking/no-note                   marking    safety    error    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES NO_NOTE
 quick  marking/note-before               marking    safety    error    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES NOTE_BEFORE
+quick  marking/first-note                marking    safety    error    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES LOOK_AGAIN NOTE_AFTER
 quick  marking/note-always               marking    ltl       error    NM=2 OLD=1 EAGER POLLS ASSIST NOTE_ALWAYS
 quick  marking/no-late-drain             marking    safety    error    NM=1 OLD=2 EAGER AMBIGUOUS NO_LATE_DRAIN
 quick  marking/lose-buffer               marking    safety    error    NM=2 OLD=1 EAGER ATTACH LOSE_BUFFER
