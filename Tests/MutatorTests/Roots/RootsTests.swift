@@ -31,7 +31,7 @@ private enum Place: String, Codable, CaseIterable {
       case .classProperty:
         isRight
           ? Programs.classPropertyRight(.init(in: mutator), in: mutator)
-          : Programs.classProperty(.init(), in: mutator)
+          : Programs.classProperty(Escaped.instance(.init()), in: mutator)
       case .global:
         isRight ? Programs.globalRight(in: mutator) : Programs.global(in: mutator)
       case .ownMemory:
@@ -51,6 +51,18 @@ private enum Place: String, Codable, CaseIterable {
       case .between: break
       }
     }
+  }
+}
+
+/// Instances that the compiler cannot keep on the stack, where the collector would find what they
+/// refer to: an optimised build does so with an instance that is used in one function only.
+private enum Escaped {
+  nonisolated(unsafe) private static var latest: AnyObject?
+
+  @inline(never)
+  static func instance<Instance: AnyObject>(_ instance: Instance) -> Instance {
+    unsafe latest = instance
+    return instance
   }
 }
 
