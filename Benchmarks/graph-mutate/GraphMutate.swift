@@ -61,7 +61,9 @@ extension HeapRef<Node> {
   }
 }
 
-/// All nodes, by number. The array is a heap object; this struct lives on the stack.
+/// All nodes, by number.
+///
+/// The array is a heap object; this struct lives on the stack.
 struct Graph {
   private let nodes: HeapArray<HeapRef<Node>?>
   private var stream = KeyStream()

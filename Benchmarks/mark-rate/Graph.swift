@@ -97,7 +97,9 @@ struct Node64: GraphNode {
 
 // MARK: - Building and walking
 
-/// The order in which nodes are allocated. No reference is in it, so it may be a Swift array.
+/// The order in which nodes are allocated.
+///
+/// No reference is in it, so it may be a Swift array.
 private func shuffled(_ count: Int, _ stream: inout KeyStream) -> [Int32] {
   var order = (0..<count).map { Int32(truncatingIfNeeded: $0) }
   for index in stride(from: count - 1, to: 0, by: -1) {

@@ -15,7 +15,9 @@
 internal import Glibc
 internal import ProgramSupport
 
-/// A running thread. It has to be joined.
+/// A running thread.
+///
+/// It has to be joined.
 @safe
 final class WorkerThread {
   private let box: Box
@@ -38,7 +40,9 @@ final class WorkerThread {
     thread = started
   }
 
-  /// Waits until the thread has ended; returns its result. To be called once.
+  /// Waits until the thread has ended; returns its result.
+  ///
+  /// To be called once.
   func join() -> Int {
     let failure = pthread_join(thread, nil)
     precondition(failure == 0, "a thread can be joined once")

@@ -22,7 +22,7 @@ internal import Mutator
 public struct Arguments: Sendable {
   private var values: [String: String] = [:]
   var gcPercent: GCPercent?
-  /// Outer nil: not given. Inner nil: off.
+  /// Nil: not given; nil inside: off.
   var memoryLimit: Int??
   var trace = false
   var wantsHelp = false

@@ -83,7 +83,9 @@ public final class FileBytes {
     unsafe free(base)
   }
 
-  /// Lends the bytes to `body`. One byte past the end may be read; it is zero.
+  /// Lends the bytes to `body`.
+  ///
+  /// One byte past the end may be read; it is zero.
   public func withBytes<Result, Failure: Error>(
     _ body: (UnsafeBufferPointer<UInt8>) throws(Failure) -> Result
   ) throws(Failure) -> Result {

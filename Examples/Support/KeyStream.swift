@@ -29,7 +29,9 @@ public let thirtyBits = 0x3fff_ffff
 public struct KeyStream: Sendable {
   @usableFromInline var state: UInt64
 
-  /// Starts the stream. The workloads all use the default.
+  /// Starts the stream.
+  ///
+  /// The workloads all use the default.
   @inlinable
   public init(seed: UInt64 = 1) {
     state = seed

@@ -117,9 +117,11 @@ extension Summary {
     ]
   }
 
-  /// The shortest decimal number that reads back as the same Double, written as Python does: with an
-  /// exponent below 1e-4 and from 1e16. Swift's own description differs in two points: it has no
-  /// exponent up to 2^54, and it shows the sign of "not a number".
+  /// The shortest decimal number that reads back as the same Double, written as Python does: with
+  /// an exponent below 1e-4 and from 1e16.
+  ///
+  /// Swift's own description differs in two points: it has no exponent up to 2^54, and it shows the
+  /// sign of "not a number".
   private static func shortest(_ number: Double) -> String {
     if number.isNaN { return "nan" }
     let text = number.description

@@ -88,8 +88,10 @@ struct TreeBuilder {
     }
   }
 
-  /// Takes the first token of a value. Returns the value, or nil when a container was opened and its
-  /// first value is to come; `token` is then the first one of that.
+  /// Takes the first token of a value.
+  ///
+  /// Returns the value, or nil when a container was opened and its first value is to come; `token`
+  /// is then the first one of that.
   private mutating func beginValue(_ token: inout Token) throws(SyntaxError) -> Value? {
     mutator.safepoint()
     switch token {

@@ -71,14 +71,18 @@ extension HeapRef<Cache> {
     return next
   }
 
-  /// Puts a new entry into its bucket. It is not yet in the list.
+  /// Puts a new entry into its bucket.
+  ///
+  /// It is not yet in the list.
   func insert(_ entry: HeapRef<Entry>) {
     let index = bucket(of: entry.key)
     entry.chain = self.buckets[index]
     self.buckets[index] = entry
   }
 
-  /// Takes an entry out of the list. It stays in its bucket.
+  /// Takes an entry out of the list.
+  ///
+  /// It stays in its bucket.
   func unlink(_ entry: HeapRef<Entry>) {
     let newer = entry.newer
     let older = entry.older

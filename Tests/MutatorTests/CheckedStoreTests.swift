@@ -68,7 +68,9 @@ private enum Way: String, Codable, CaseIterable {
   }
 }
 
-/// What the stores go into. Made before anything is stored.
+/// What the stores go into.
+///
+/// Made before anything is stored.
 private struct Holders {
   let holder: HeapRef<Holder>
   let nodes: HeapArray<Node>

@@ -106,4 +106,39 @@ import Testing
     isDone.happen()
     collector.join()
   }
+
+  @Test("a collection goes on while a thread copies a large array, and the copy is whole")
+  func copyingLargeArrays() throws {
+    let count = 4_000_000
+    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    heap.withMutator { mutator in
+      let numbers = mutator.allocateArray(of: Int.self, count: count, repeating: 5)
+      let boxes = mutator.allocateArray(of: HeapArray<Int>?.self, count: 200_000, repeating: nil)
+      for index in stride(from: 0, to: 200_000, by: 1000) {
+        boxes[index] = mutator.allocateArray(of: Int.self, count: 1, repeating: index)
+      }
+      numbers[count - 1] = 7
+      let isDone = Event()
+      let collector = TestThread { while !isDone.hasHappened { heap.collect() } }
+      let before = heap.statistics.cycleCount
+      var rounds = 0
+      while heap.statistics.cycleCount < before + 2, rounds < 500 {
+        numbers.copy(range: 1..<count, to: 0)
+        boxes.copy(range: 0..<199_999, to: 1)
+        rounds += 1
+      }
+      // Nothing but the copies is a safepoint here.
+      #expect(rounds < 500, "the thread passes safepoints while it copies")
+      #expect(numbers[count - 1] == 7 && numbers[count - 1 - rounds] == 7)
+      #expect(numbers[0] == 5 && numbers[count - 2 - rounds] == 5)
+      for index in stride(from: 0, to: 200_000 - rounds, by: 1000) {
+        #expect(boxes[index + rounds]?[0] == index)
+      }
+      mutator.blocking {
+        isDone.happen()
+        collector.join()
+      }
+    }
+    HeapCheck.expectEmpty(heap)
+  }
 }

@@ -36,7 +36,9 @@ internal import Synchronization
   // MARK: - Slow path
 
   /// Records the store of `new` into the heap word at `slot`, which is about to happen, after
-  /// checking it in checked mode. Called while the flag is up.
+  /// checking it in checked mode.
+  ///
+  /// Called while the flag is up.
   package static func record(slot: UInt, new: UInt) {
     let mutator = mutator(for: slot)
     if mutator.isChecked {

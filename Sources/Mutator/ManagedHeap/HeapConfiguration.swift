@@ -8,22 +8,30 @@
 // to handle, and whoever makes the heap handles it. What can change while a heap lives (the
 // percentage, the soft limit) is a property of the heap, too; the rest is settled here.
 
-/// The settings of a heap. `HeapConfiguration()` has the defaults.
+/// The settings of a heap.
+///
+/// `HeapConfiguration()` has the defaults.
 public struct HeapConfiguration: Hashable, Sendable {
-  /// What the heap is called in traces and reports. Default: "heap".
+  /// What the heap is called in traces and reports.
+  ///
+  /// Default: "heap".
   public var name = "heap"
 
-  /// How far the heap may grow before it is collected. Default: 100.
+  /// How far the heap may grow before it is collected.
+  ///
+  /// Default: 100.
   public var gcPercent: GCPercent = 100
 
-  /// Bytes that the heap tries not to exceed, by collecting more; nil: none. Counts all memory
-  /// that the heap takes from the system.
+  /// Bytes that the heap tries not to exceed, by collecting more; nil: none.
+  ///
+  /// Counts all memory that the heap takes from the system.
   public var memoryLimit: Int?
 
   /// Bytes that the heap never exceeds: allocation fails instead; nil: none.
   public var hardLimit: Int?
 
   /// Bytes below which the heap is not collected, at 100 percent; scales with the percentage.
+  ///
   /// Default: 4 MiB.
   public var minimumHeap = 4 << 20
 

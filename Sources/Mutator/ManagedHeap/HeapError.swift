@@ -10,7 +10,9 @@
 
 internal import Glibc
 
-/// An error of a managed heap. Its description says what to do about it.
+/// An error of a managed heap.
+///
+/// Its description says what to do about it.
 public enum HeapError: Error, Hashable, Sendable {
   /// The heap cannot be set up as asked; names the setting, its value and what is accepted.
   case invalidConfiguration(String)

@@ -28,15 +28,19 @@ public struct HeapStatistics: Hashable, Sendable {
   /// Bytes of those in free pages with no memory behind them: never used, or given back.
   public let releasedBytes: Int
 
-  /// Bytes allocated since the heap was made. Only grows.
+  /// Bytes allocated since the heap was made.
+  ///
+  /// Only grows.
   public let allocatedBytes: Int
 
-  /// Objects allocated since the heap was made. Only grows. Values of less than 16 bytes
-  /// without references that share a slot count as one.
+  /// Objects allocated since the heap was made.
+  ///
+  /// Only grows. Values of less than 16 bytes without references that share a slot count as one.
   public let allocatedObjects: Int
 
-  /// Objects freed since the heap was made. Only grows, and is never more than
-  /// `allocatedObjects`.
+  /// Objects freed since the heap was made.
+  ///
+  /// Only grows, and is never more than `allocatedObjects`.
   public let freedObjects: Int
 
   /// Collections completed.

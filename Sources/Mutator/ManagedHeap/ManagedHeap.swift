@@ -44,9 +44,9 @@ public final class ManagedHeap: Sendable {
   /// Makes a heap.
   ///
   /// - Parameter configuration: its settings; by default what the environment says
-  ///   (`HEAP_GCPERCENT`, `HEAP_MEMLIMIT`, `HEAP_TRACE`, `HEAP_CHECK`).
-  /// - Throws: `HeapError.invalidConfiguration` for settings that make no sense, and
-  ///   `HeapError.system` when the system refuses the address space.
+  ///   (`HEAP_GCPERCENT`, `HEAP_MEMLIMIT`, `HEAP_TRACE`, `HEAP_CHECK`, `HEAP_STRESS`).
+  /// - Throws: ``HeapError/invalidConfiguration(_:)`` for settings that make no sense, and
+  ///   ``HeapError/system(operation:errno:)`` when the system refuses the address space.
   public init(_ configuration: HeapConfiguration = .fromEnvironment()) throws(HeapError) {
     try configuration.validate()
     self.configuration = configuration
@@ -75,9 +75,28 @@ public final class ManagedHeap: Sendable {
 
   /// Attaches the calling thread for the time of the call.
   ///
-  /// Calls nest, on the same heap (the mutator is the same) and on others. References live
-  /// inside the call only: its result must be `Sendable`, and they are not.
+  /// Calls nest, on the same heap (the mutator is the same) and on others. References are valid
+  /// inside the call only: its result must be `Sendable`, and they are not. What has to outlive
+  /// the call goes into a ``HeapRoot``.
   ///
+  /// ```swift
+  /// let root = heap.withMutator { mutator in
+  ///   HeapRoot(mutator.allocate(Node(key: 1)), in: mutator)
+  /// }
+  /// ```
+  ///
+  /// What the body throws is thrown on. A body of several statements states the type of its error,
+  /// if that is not `any Error`:
+  ///
+  /// ```swift
+  /// let count = try heap.withMutator { mutator throws(ParseError) in
+  ///   let tree = try parse(text, in: mutator)
+  ///   return tree.count
+  /// }
+  /// ```
+  ///
+  /// - Parameter body: what to do, with the thread's ``HeapMutator``, which is valid inside only.
+  /// - Returns: what the body returns.
   /// - Complexity: entering and leaving take a lock and a few hundred nanoseconds.
   @inline(never)
   public func withMutator<Result: Sendable, Failure: Error>(
@@ -107,7 +126,8 @@ public final class ManagedHeap: Sendable {
   /// A full collection.
   ///
   /// On return everything that was unreachable at the call has been swept. From any thread,
-  /// attached or not; an attached one is in a blocking region meanwhile.
+  /// attached or not; an attached one is in a blocking region meanwhile. A stale word on a stack
+  /// may keep an object alive.
   public func collect() { core.collectAndWait() }
 
   /// Collects, then gives the memory behind every free page back to the system.
@@ -116,7 +136,9 @@ public final class ManagedHeap: Sendable {
     _ = core.pageHeap.releaseFreePages()
   }
 
-  /// How far the heap may grow over its live bytes before it is collected. Takes effect at once.
+  /// How far the heap may grow over its live bytes before it is collected.
+  ///
+  /// Takes effect at once.
   public var gcPercent: GCPercent {
     get { core.pacer.rules.percent.map { .percent($0) } ?? .off }
     set {
@@ -129,8 +151,9 @@ public final class ManagedHeap: Sendable {
     }
   }
 
-  /// Bytes that the heap tries not to exceed by collecting more often; nil: none. Takes effect
-  /// at once.
+  /// Bytes that the heap tries not to exceed by collecting more often; nil: none.
+  ///
+  /// Takes effect at once.
   public var memoryLimit: Int? {
     get { core.pacer.rules.memoryLimit }
     set {
@@ -139,14 +162,21 @@ public final class ManagedHeap: Sendable {
     }
   }
 
-  /// Bytes of pages that the heap never exceeds; nil: none. Set in the configuration.
+  /// Bytes of pages that the heap never exceeds; nil: none.
+  ///
+  /// Set in the configuration.
   public var hardLimit: Int? { configuration.hardLimit }
 
   // MARK: - Types
 
   /// Makes a type known before its first object, and says how its objects are laid out.
   ///
-  /// - Throws: `HeapError.unsupportedType` for a type that cannot be kept in the heap.
+  /// Optional: a type is registered with its first object at the latest, and ``HeapMutator/allocate(_:)``
+  /// stops the program if that cannot be done.
+  ///
+  /// - Parameter type: the type of the objects.
+  /// - Returns: the size of an object, and where its references are.
+  /// - Throws: ``HeapError/unsupportedType(_:)`` for a type that cannot be kept in the heap.
   @discardableResult
   public func register<Object: HeapObject>(
     _ type: Object.Type

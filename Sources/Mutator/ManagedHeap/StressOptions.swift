@@ -11,8 +11,10 @@
 /// Deliberate bad luck, for tests.
 public struct StressOptions: Hashable, Sendable {
   /// Makes every so many allocations of a thread a complete collection, before the allocation
-  /// returns; 0: none. With 1 and checked mode, a reference that is kept where the collector
-  /// does not look is found at its first use.
+  /// returns; 0: none.
+  ///
+  /// With 1 and checked mode, a reference that is kept where the collector does not look is found
+  /// at its first use.
   public var collectEvery: Int
 
   /// Entries of a thread's barrier buffer, so that it is flushed often, at most 1,048,576; 0: the

@@ -3,13 +3,17 @@
 
 // Many elements at once.
 //
-// The barrier first, for all of them, then the copy: without a safepoint between, so that a
-// handshake falls before or after the whole. Elements with references are copied word by
-// word with atomic stores, because the collector reads them at the same time and must not
-// see half a reference (memmove promises nothing of the kind); elements without are moved.
+// First the barrier, for all of them, then the copy, without a safepoint between: so a handshake
+// falls before or after the whole. The collector reads elements with references at the same time
+// and must not see half a reference. So they are copied word by word with atomic stores, since
+// memmove promises nothing of the kind. Elements without references are moved.
 //
 // Between recording and copying another thread may change the source. What it writes there it
 // has shaded itself, so a copied reference is shaded in any case.
+//
+// A long copy from array to array goes piece by piece, with a safepoint after each, so that it
+// delays no handshake. An update from a collection does not: its elements may be in memory where
+// the collector does not look, and a collection in the middle would free what only they lead to.
 
 internal import CHeapShims
 internal import Collector
@@ -57,6 +61,12 @@ extension HeapArray {
 
   /// Copies elements to another array, to the element at `start` and those after it.
   ///
+  /// A long copy is a safepoint: a collection may take place in the middle.
+  ///
+  /// - Parameters:
+  ///   - range: the positions of the elements in this array.
+  ///   - destination: the array that gets them; it may be this one.
+  ///   - start: where the first of them goes.
   /// - Precondition: `range` lies within this array, and as many elements are left in
   ///   `destination` from `start` on.
   /// - Complexity: O(length of `range`).
@@ -65,13 +75,16 @@ extension HeapArray {
   ) {
     checkRange(range.lowerBound, range.count)
     destination.checkRange(start, range.count)
-    let source = unsafe elements + range.lowerBound &* MemoryLayout<Element>.stride
-    unsafe destination.replace(start, count: range.count, with: UnsafeRawPointer(source))
-    keepAlive()
+    copy(range.lowerBound, range.count, to: destination, start)
   }
 
   /// Copies elements to another place in this array; the two may overlap.
   ///
+  /// A long copy is a safepoint: a collection may take place in the middle.
+  ///
+  /// - Parameters:
+  ///   - range: the positions of the elements.
+  ///   - start: the position in this same array where the first of them goes.
   /// - Precondition: `range`, and as many elements from `start` on, lie within the array.
   /// - Complexity: O(length of `range`).
   @inlinable public func copy(range: Range<Int>, to start: Int) {
@@ -84,6 +97,28 @@ extension HeapArray {
     let count = self.count
     guard start >= 0, length <= count, start <= count &- length else {
       HeapArrayFormat.rangeOutOfRange(start, length, count: count)
+    }
+  }
+
+  /// Bytes copied between two safepoints. More makes a handshake wait longer, less asks oftener.
+  private static var copyPiece: Int { 256 << 10 }
+
+  /// Copies elements, which exist on both sides.
+  @usableFromInline @inline(never)
+  func copy(_ first: Int, _ count: Int, to destination: HeapArray, _ start: Int) {
+    let stride = MemoryLayout<Element>.stride
+    let perPiece = Swift.max(1, Self.copyPiece / Swift.max(stride, 1))
+    // From the end if the elements move up in one array, so that none is overwritten too soon.
+    let isForward = unsafe destination._raw != _raw || start <= first
+    var done = 0
+    while done < count {
+      let length = Swift.min(perPiece, count - done)
+      let place = isForward ? done : count - done - length
+      let source = unsafe elements + (first + place) * stride
+      unsafe destination.replace(start + place, count: length, with: UnsafeRawPointer(source))
+      done += length
+      if done < count { Safepoints.answer() }
+      keepAlive()
     }
   }
 

@@ -22,7 +22,18 @@
 
 /// A fixed-length array in a managed heap, passed by reference and compared by identity.
 ///
-/// Valid where a `HeapRef` is. Elements may be whatever fields of a `HeapObject` may be.
+/// ``HeapMutator/allocateArray(of:count:repeating:)`` makes one. It is valid where a ``HeapRef`` is,
+/// and may be a field. Elements may be whatever fields of a ``HeapObject`` may be. It is a
+/// `RandomAccessCollection`, and its elements are written by index, without a `var`:
+///
+/// ```swift
+/// let squares = mutator.allocateArray(of: Int.self, count: 10, repeating: 0)
+/// for index in squares.indices { squares[index] = index * index }
+/// print(squares.reduce(0, +), squares.last!)
+/// ```
+///
+/// The length is fixed. Where it must grow, allocate a longer one and copy with
+/// ``copy(range:to:at:)``.
 @safe @frozen
 public struct HeapArray<Element>: _HeapNonNullReference {
   /// The array object's first address.
@@ -70,8 +81,9 @@ public struct HeapArray<Element>: _HeapNonNullReference {
 extension HeapArray: Sendable {}
 
 extension HeapArray: Hashable {
-  /// Whether both are the same array. Equal elements do not make two arrays equal; for that,
-  /// there is `elementsEqual(_:)`.
+  /// Whether both are the same array.
+  ///
+  /// Equal elements do not make two arrays equal; for that, there is `elementsEqual(_:)`.
   @inlinable public static func == (a: HeapArray, b: HeapArray) -> Bool {
     unsafe a._raw == b._raw
   }

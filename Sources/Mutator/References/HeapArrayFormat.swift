@@ -35,8 +35,10 @@ internal import Heap
 
   // MARK: - Collections that misstate their count
 
-  /// Stops the program unless a collection has as many elements as its count says. Memory is
-  /// taken and ranges are checked for the count, so nothing may be copied before this is known.
+  /// Stops the program unless a collection has as many elements as its count says.
+  ///
+  /// Memory is taken and ranges are checked for the count, so nothing may be copied before this is
+  /// known.
   @inlinable @inline(__always)
   package static func requireCount(_ found: Int, _ promised: Int) {
     guard found == promised else { wrongCount(found, promised) }

@@ -30,8 +30,10 @@ extension HeapRef {
 
   /// Reads or writes a field or a computed property of the object.
   ///
-  /// Writing runs the write barrier for every reference in the value. Writing a computed
-  /// property reads the whole object, sets the property and writes the whole object back.
+  /// Writing runs the write barrier for every reference in the value. Writing a part of a field
+  /// (`node.inner.link = other`, `node.edges[2] = other` with an `InlineArray`) reads the whole
+  /// field and writes the whole field back: with long inline arrays, a ``HeapArray`` is faster.
+  /// Writing a computed property does the same with the whole object.
   @inlinable
   public subscript<Value>(
     dynamicMember keyPath: WritableKeyPath<Object, Value>

@@ -75,7 +75,9 @@ extension HeapRef: Hashable {
     unsafe a._raw == b._raw
   }
 
-  /// Hashes the identity of the object. Objects do not move, so it lasts as long as they do.
+  /// Hashes the identity of the object.
+  ///
+  /// Objects do not move, so it lasts as long as they do.
   @inlinable public func hash(into hasher: inout Hasher) {
     hasher.combine(UInt(bitPattern: unsafe _raw))
   }

@@ -88,8 +88,9 @@ public import Synchronization
     }
   }
 
-  /// Stores a value of more than a word. The loop is unrolled once the size is known, and small
-  /// values stay in registers.
+  /// Stores a value of more than a word.
+  ///
+  /// The loop is unrolled once the size is known, and small values stay in registers.
   ///
   /// - Precondition: the value is aligned to words.
   @inlinable @inline(__always)
@@ -122,6 +123,7 @@ public import Synchronization
   // MARK: - Slow path
 
   /// Records the references that a store of `value` is about to overwrite and to write.
+  ///
   /// Called while the flag is up. Inlinable only so that it is specialised: the fast path then
   /// passes the value in registers and materialises no metadata.
   @inlinable @inline(never)

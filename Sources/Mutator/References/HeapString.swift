@@ -16,7 +16,11 @@ internal import Glibc
 
 /// An immutable string in a managed heap, in UTF-8, compared by its bytes.
 ///
-/// Valid where a `HeapRef` is. Made by `HeapMutator.allocateString(_:)`.
+/// ``HeapMutator/allocateString(_:)`` makes one. It is valid where a ``HeapRef`` is, and may be a field:
+/// where a Swift struct would have a `String`, a ``HeapObject`` has a `HeapString`. `String(_:)` makes
+/// a Swift string of it.
+///
+/// Equality, order and hash are those of the bytes, not of canonical equivalence as in `String`.
 @safe @frozen
 public struct HeapString: _HeapNonNullReference {
   @usableFromInline package let bytes: HeapArray<UInt8>

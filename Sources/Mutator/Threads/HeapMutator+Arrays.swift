@@ -4,9 +4,9 @@
 // Allocating arrays, bytes and strings.
 //
 // An array's slot comes from the run of its element type and size class; finding it takes a
-// call, filling it is inlined. Between the slot and its count and elements there is no
-// safepoint, so the collector never sees an array half made: a slot of a type with references
-// is zero until then, which reads as an array of no elements.
+// call, filling it is inlined. The slot of an array with references is zero until it is filled,
+// so a collector that scans it meanwhile finds nil where nothing has been stored yet. Only the
+// filling of large arrays contains safepoints.
 
 public import CHeapShims
 internal import Collector
@@ -15,9 +15,21 @@ internal import Heap
 extension HeapMutator {
   // MARK: - Arrays
 
-  /// Allocates an array of `count` elements, all equal to `value`. Without memory, or for an
-  /// element type that cannot be kept in the heap, the program stops with a message.
+  /// Allocates an array of `count` elements, all equal to `value`.
   ///
+  /// Without memory, or for an element type that cannot be kept in the heap, the program stops with
+  /// a message. A safepoint: a collection may take place before the array exists.
+  ///
+  /// ```swift
+  /// let children = mutator.allocateArray(of: HeapRef<Node>?.self, count: 4, repeating: nil)
+  /// children[0] = mutator.allocate(Node(key: 1))
+  /// ```
+  ///
+  /// - Parameters:
+  ///   - type: the type of the elements, which may be whatever fields of a ``HeapObject`` may be.
+  ///   - count: how many there are.
+  ///   - value: what every element is at first.
+  /// - Returns: a reference to the array.
   /// - Precondition: `count` is not negative.
   /// - Complexity: O(`count`).
   @inlinable
@@ -32,6 +44,12 @@ extension HeapMutator {
   /// Allocates an array, or throws when there is no memory for it after a full collection, or
   /// when its elements cannot be kept in the heap.
   ///
+  /// - Parameters:
+  ///   - type: the type of the elements.
+  ///   - count: how many there are.
+  ///   - value: what every element is at first.
+  /// - Returns: a reference to the array.
+  /// - Throws: ``HeapError/outOfMemory(requested:limit:)`` or ``HeapError/unsupportedType(_:)``.
   /// - Precondition: `count` is not negative.
   @inlinable
   public func tryAllocateArray<Element>(
@@ -83,6 +101,11 @@ extension HeapMutator {
   // MARK: - Bytes and strings
 
   /// Allocates an array with the given bytes.
+  ///
+  /// A collection that has more or fewer elements than its `count` says stops the program.
+  ///
+  /// - Parameter bytes: what the array holds at first.
+  /// - Returns: a reference to the array.
   @inlinable
   public func allocateBytes(_ bytes: some Collection<UInt8>) -> HeapArray<UInt8> {
     let count = bytes.count
@@ -90,6 +113,10 @@ extension HeapMutator {
   }
 
   /// Allocates an array with the given bytes, or throws when there is no memory for it.
+  ///
+  /// - Parameter bytes: what the array holds at first.
+  /// - Returns: a reference to the array.
+  /// - Throws: ``HeapError/outOfMemory(requested:limit:)``.
   @inlinable
   public func tryAllocateBytes(
     _ bytes: some Collection<UInt8>
@@ -99,19 +126,28 @@ extension HeapMutator {
   }
 
   /// Allocates a string with the given text.
+  ///
+  /// - Parameter text: a Swift string, or a part of one.
+  /// - Returns: a reference to the string.
   @inlinable
   public func allocateString(_ text: some StringProtocol) -> HeapString {
     unsafe HeapString(_raw: allocateBytes(text.utf8)._raw)
   }
 
   /// Allocates a string with the given text, or throws when there is no memory for it.
+  ///
+  /// - Parameter text: a Swift string, or a part of one.
+  /// - Returns: a reference to the string.
+  /// - Throws: ``HeapError/outOfMemory(requested:limit:)``.
   @inlinable
   public func tryAllocateString(_ text: some StringProtocol) throws(HeapError) -> HeapString {
     unsafe HeapString(_raw: try tryAllocateBytes(text.utf8)._raw)
   }
 
-  /// Fills the slot of an array with bytes. The collection is foreign code: it may allocate,
-  /// which does no harm, because arrays of bytes are not scanned; and it may misstate its count.
+  /// Fills the slot of an array with bytes.
+  ///
+  /// The collection is foreign code: it may allocate, which does no harm, because arrays of bytes
+  /// are not scanned; and it may misstate its count.
   @inlinable
   func copy(
     _ bytes: some Collection<UInt8>, _ count: Int, to slot: UnsafeMutableRawPointer
@@ -137,8 +173,9 @@ extension HeapMutator {
 
   // MARK: - Slow path
 
-  /// In checked mode, stops the program if a value must not be an element's first value. Called
-  /// while the barrier flag is up, as it always is in checked mode.
+  /// In checked mode, stops the program if a value must not be an element's first value.
+  ///
+  /// Called while the barrier flag is up, as it always is in checked mode.
   @inlinable @inline(never)
   func checkSlow<Element>(element: Element) {
     unsafe withUnsafePointer(to: element) {

@@ -3,26 +3,30 @@
 
 // A thread inside a heap.
 //
-// One word: the thread's state in the heap. Allocating is inlined into the caller and consists
-// of a hash of the type's address, a compare, a bump of a cursor and the store of the value;
-// there is no call, no retain, no exclusivity check and no lazy initialisation on it
-// (Scripts/check-fast-path.sh proves it from the machine code). Everything else is behind
-// `slotSlow`.
+// One word: the thread's state in the heap. Allocating is inlined into the caller and consists of
+// a hash of the type's address, a compare, a bump of a cursor and the store of the value:
 //
 //     load table, mask · hash · load key, cursor, limit · compare both · advance · store
 //
-// That is about 12 instructions for a two-word object, with a frame 15.
+// There is no call, no retain, no exclusivity check and no lazy initialisation on that path. For a
+// two-word object it has about 15 instructions, 27 with the call of the slow half and the saving
+// of registers around it (Scripts/check-fast-path.sh reads the machine code and has the limits).
+// Everything else is behind `allocateSlow`.
 //
-// A mutator is valid inside the `withMutator` call that made it, on its thread; it is not
-// Sendable, and using it elsewhere is a mistake that the compiler mostly sees.
+// A mutator is valid inside the `withMutator` call that made it, on its thread. It is not Sendable.
+// Where it is used all the same, the slow halves stop the program (AttachedMutator.requireRunning):
+// in a blocking region, after the call, and on another thread. The inlined half looks at nothing;
+// it finds no run in a mutator that is blocked or that nobody has.
 //
-// Arrays and strings: HeapMutator+Arrays.swift. The slow half: Types/TypeTable.swift and
-// Collector/Allocation.
+// Arrays and strings: HeapMutator+Arrays.swift. The slow half: Allocation.swift.
 
 public import Collector
 public import Heap
 
 /// A thread's access to a heap: allocation, safepoints, collection.
+///
+/// ``ManagedHeap/withMutator(_:)`` makes one and passes it to its body. It is valid inside that
+/// call, on that thread.
 @safe @frozen public struct HeapMutator {
   @usableFromInline package let attached: AttachedMutator
 
@@ -30,8 +34,10 @@ public import Heap
 
   // MARK: - Fast path
 
-  /// Allocates an object. Never fails: without memory, or for a type that cannot be kept in
-  /// the heap, the program stops with a message.
+  /// Allocates an object.
+  ///
+  /// Never fails: without memory, or for a type that cannot be kept in the heap, the program stops
+  /// with a message.
   ///
   /// A safepoint: a collection may take place before the object exists.
   ///
@@ -88,11 +94,12 @@ public import Heap
     return unsafe UnsafeMutableRawPointer(bitPattern: slot).unsafelyUnwrapped
   }
 
-  /// Whether a handshake waits and this thread has to answer it: one load and a branch when
-  /// none does. Call it in long loops that do not allocate; a thread that reaches no safepoint
-  /// delays the end of a collection.
+  /// Lets the collector have this thread's answer, if it waits for one.
   ///
-  /// It polls this heap only; a thread that has entered several heaps answers for all of them
+  /// One load and a branch when it does not. Call it in long loops that do not allocate: a thread
+  /// that reaches no safepoint delays the end of a collection. Allocating is a safepoint.
+  ///
+  /// It polls this heap only. A thread that has entered several heaps answers for all of them
   /// when it allocates, or polls each.
   @inlinable @inline(__always)
   public func safepoint() {

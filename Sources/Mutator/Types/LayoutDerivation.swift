@@ -48,7 +48,9 @@ struct ReferenceOffsets: Hashable, Sendable {
 
 /// Derives layouts from Swift's field metadata.
 package enum LayoutDerivation {
-  /// Objects and values may be so large, in bytes. Offsets are kept in 32 bits.
+  /// Objects and values may be so large, in bytes.
+  ///
+  /// Offsets are kept in 32 bits.
   package static let largestSize = 1 << 31
 
   /// Alignments up to a page can be kept: every span begins at one.

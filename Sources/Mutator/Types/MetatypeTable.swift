@@ -25,7 +25,9 @@
 internal import Heap
 internal import Synchronization
 
-/// A table of words by metatype. Reading takes no lock.
+/// A table of words by metatype.
+///
+/// Reading takes no lock.
 @safe package struct MetatypeTable: ~Copyable, @unchecked Sendable {
   // Sendable: atomics, and a lock around what changes them.
 
@@ -40,7 +42,9 @@ internal import Synchronization
   private let current: Atomic<UInt>
   private let state: HeapLock<State>
 
-  /// Places of a new table: 1 KiB. More costs memory for each heap, less means growing sooner.
+  /// Places of a new table: 1 KiB.
+  ///
+  /// More costs memory for each heap, less means growing sooner.
   private static var initialPlaces: UInt { 64 }
 
   /// An empty table.

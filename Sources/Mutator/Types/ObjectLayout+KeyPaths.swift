@@ -89,8 +89,9 @@ extension LayoutDerivation {
     return path.isEmpty || path.hasPrefix("[") ? "\(type)\(path)" : "\(type).\(path)"
   }
 
-  /// The same without the type: `inner.link`, `slots[3]`; empty for the value itself. An enum is
-  /// not looked into.
+  /// The same without the type: `inner.link`, `slots[3]`; empty for the value itself.
+  ///
+  /// An enum is not looked into.
   package static func fieldPath(in type: Any.Type, at offset: Int) -> String {
     var path = ""
     var type = type

@@ -31,7 +31,9 @@ public struct ObjectLayout: Sendable {
   /// Objects of the type are never scanned: they hold no reference.
   public var isNoscan: Bool { references.isEmpty && ambiguous.isEmpty }
 
-  /// Objects of the type need a call when they die. Always false: types that would are refused.
+  /// Objects of the type need a call when they die.
+  ///
+  /// Always false: types that would are refused.
   public let hasDestroy: Bool
 
   /// The type that the layout was made for.

@@ -49,7 +49,9 @@ package final class ReferencePlan: Sendable {
   /// An enum, or an optional of something that is not a reference.
   struct Choice: Sendable {
     var type: TypeMetadata
-    /// By the tag of the case. Cases without references at the end are left out.
+    /// By the tag of the case.
+    ///
+    /// Cases without references at the end are left out.
     var cases: [(name: String, plan: ReferencePlan)]
   }
 

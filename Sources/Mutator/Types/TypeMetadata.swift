@@ -62,8 +62,9 @@ struct PayloadDescription {
     measures = Self.measures(of: type)
   }
 
-  /// Kinds by number: include/swift/ABI/MetadataKind.def. A class that has no Objective-C
-  /// part has kind 0; any number above 0x7ff is an isa pointer.
+  /// Kinds by number: include/swift/ABI/MetadataKind.def.
+  ///
+  /// A class that has no Objective-C part has kind 0; any number above 0x7ff is an isa pointer.
   var kind: Kind {
     switch unsafe words[0] {
     case 0x200: .struct

@@ -7,8 +7,9 @@
 
 import Mutator
 
-/// The programs. None is inlined: what they leave behind on the stack must not be in the frame
-/// of a caller.
+/// The programs.
+///
+/// None is inlined: what they leave behind on the stack must not be in the frame of a caller.
 enum RootsPrograms {
   // MARK: - What the programs share
 
@@ -336,8 +337,10 @@ enum RootsPrograms {
 
   // MARK: - Other work
 
-  /// Stands for anything that allocates: a collection may take place here. No more than two
-  /// calls, so that its own frame covers little of what the calls before have left behind.
+  /// Stands for anything that allocates: a collection may take place here.
+  ///
+  /// No more than two calls, so that its own frame covers little of what the calls before have left
+  /// behind.
   @inline(never)
   static func work(in mutator: HeapMutator) {
     scrub()

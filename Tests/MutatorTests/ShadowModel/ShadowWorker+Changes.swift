@@ -63,7 +63,9 @@ extension ShadowWorker {
     return (locals.hubs[i], frames[frames.count - 1].hubs[i])
   }
 
-  /// Some node, or none. May allocate.
+  /// Some node, or none.
+  ///
+  /// May allocate.
   private func pickNode(
     _ domain: ShadowDomain, _ mutator: HeapMutator, _ locals: Locals, _ visit: Visit
   ) -> NodePick {
