@@ -25,6 +25,9 @@ extension Allocator {
     guard let pageCount = Geometry.pages(toHold: size), pageCount <= pageHeap.largestRequest
     else { return nil }
     safepoints.poll(mutator)
+    // A large object is accounted for when it exists, so `poll` has found nothing to account: a
+    // thread that allocates large objects only waits here.
+    safepoints.waitForCollector()
     var span = makeSpan(mutator, shelf, pageCount)
     for _ in 0..<2 where span == nil {
       requests.collectAndWait()

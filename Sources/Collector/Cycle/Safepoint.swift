@@ -96,7 +96,7 @@ internal import Synchronization
   /// processors than busy threads the collector's may not have run yet, or stands still with the
   /// grey spans in its hands, so that assists find nothing to do. The wait ends when marking
   /// begins or ends, and is short: a collector that is stuck stops nobody.
-  private func waitForCollector() {
+  func waitForCollector() {
     let total = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
     guard unsafe total >= words.pointee.goal.load(ordering: .relaxed),
       unsafe words.pointee.cycleIsWanted.load(ordering: .relaxed)
