@@ -286,6 +286,14 @@ extension HeapMutator {
         let digits = line.prefix { $0 != 0x20 }.map(UInt8.init(bitPattern:))
         return (Int(String(decoding: digits, as: UTF8.self)) ?? 0) << 12
       }
+      // Within two seconds.
+      func isSoon(_ condition: () -> Bool) -> Bool {
+        for _ in 0..<200 {
+          if condition() { return true }
+          usleep(10_000)
+        }
+        return false
+      }
       func run() throws {
         let heap = try HeapCheck.heap { $0.workers = 3 }
         heap.withMutator { mutator in
@@ -294,14 +302,15 @@ extension HeapMutator {
           #expect(list?.key == 0)
         }
         #expect(ProcessFigures.threadNames.contains("heap-collector"))
-        #expect(ProcessFigures.threadNames.count { $0 == "heap-marker" } == 2)
+        // Nobody waits for a helper, so one may not have begun to run yet.
+        #expect(isSoon { ProcessFigures.threadNames.count { $0 == "heap-marker" } == 2 })
       }
       try run()
       let (threads, bytes) = (ProcessFigures.threadNames.count, mapped())
-      #expect(!ProcessFigures.threadNames.contains { $0.hasPrefix("heap-") })
+      #expect(isSoon { !ProcessFigures.threadNames.contains { $0.hasPrefix("heap-") } })
       for _ in 0..<20 { try run() }
-      #expect(ProcessFigures.threadNames.count <= threads)
-      #expect(!ProcessFigures.threadNames.contains { $0.hasPrefix("heap-") })
+      #expect(isSoon { ProcessFigures.threadNames.count <= threads })
+      #expect(isSoon { !ProcessFigures.threadNames.contains { $0.hasPrefix("heap-") } })
       // Twenty arenas would be 1.25 GiB, one is 64 MiB.
       #expect(mapped() < bytes + 32 << 20)
     }
