@@ -60,40 +60,6 @@ struct AssistTests {
     }
   }
 
-  @Test("an assist that has scanned spans notes work again when it is through")
-  func secondNote() {
-    fixture.attached { program in
-      // Scanning it takes a while, and finds nothing.
-      _ = program.root(program.makeArray(count: 400_000))
-      // A thread forgets the first note. When it is too slow it forgets the second one as well,
-      // which proves nothing: one attempt in which the second note is left proves it all.
-      let isNoted = (0..<50).contains { _ in attempt(program) }
-      #expect(isNoted)
-    }
-  }
-
-  /// Whether a note is left when an assist is through whose first note was forgotten.
-  private func attempt(_ program: Program) -> Bool {
-    let heap = fixture.heap
-    var isNoted = false
-    marking(program, debt: 1 << 30) {
-      // The collector forgets the first note while the assist holds the span.
-      let (isReady, hasForgotten) = (Event(), Event())
-      let collector = TestThread {
-        let words = unsafe heap.words
-        isReady.happen()
-        while unsafe !words.pointee.foundWork.exchange(false, ordering: .relaxed) {}
-        hasForgotten.happen()
-      }
-      isReady.wait()
-      heap.safepoints.poll(program.mutator)
-      #expect(hasForgotten.wait())
-      isNoted = hasNote
-      collector.join()
-    }
-    return isNoted
-  }
-
   @Test("a debt that no number holds is paid, and traps nowhere")
   func hugeDebt() {
     fixture.attached { program in
