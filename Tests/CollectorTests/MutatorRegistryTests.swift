@@ -54,7 +54,7 @@ struct MutatorRegistryTests {
     #expect(result.said("in the reverse order"))
   }
 
-  @Test("the next thread goes on in the run that the one before has left")
+  @Test("a thread goes on in the run that it left")
   func handingOn() throws {
     let fixture = try HeapFixture()
     let shelf = fixture.shelf(fixture.node)
@@ -64,6 +64,25 @@ struct MutatorRegistryTests {
     #expect(second == first + 48)
     #expect(shelf.spanCount == 1)
     #expect(fixture.heap.taken.slots == 2 && fixture.heap.taken.bytes == 96)
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("a mutator that a thread has left is no other thread's")
+  func noHandingOver() throws {
+    let fixture = try HeapFixture()
+    let first = fixture.attached { $0.mutator }
+    TestThread {
+      fixture.attached { require($0.mutator != first, "another thread's mutator was taken") }
+    }.join()
+    #expect(fixture.attached { $0.mutator } == first)
+    // Nor when it is gone.
+    fixture.heap.collectAndWait()
+    fixture.heap.collectAndWait()
+    fixture.heap.registry.forEach { _, _ in Issue.record("idle mutators are left") }
+    TestThread {
+      fixture.attached { require($0.mutator != first, "another thread's mutator was taken") }
+    }.join()
+    #expect(fixture.attached { $0.mutator } == first)
     #expect(fixture.problems.isEmpty)
   }
 
@@ -144,9 +163,9 @@ struct MutatorRegistryTests {
     }
     let rendezvous = Rendezvous(3)
     onThreads(3) { _ in fixture.attached { program in program.collecting { rendezvous.meet() } } }
-    #expect(count() == 3)
+    #expect(count() == 4, "one for each thread")
     fixture.heap.collectAndWait()
-    #expect(count() == 3, "each was used since the last cycle")
+    #expect(count() == 4, "each was used since the last cycle")
     let taken = fixture.heap.taken
     fixture.heap.collectAndWait()
     #expect(count() == 0)

@@ -79,6 +79,30 @@ private enum Use: String, Codable, CaseIterable {
     expect(result, says: "a HeapMutator was used outside the withMutator call that made it")
   }
 
+  @Test("a kept mutator says so, too, while another thread is inside")
+  func keptWhileAnotherThreadIsInside() async {
+    let result = await #expect(
+      processExitsWith: .failure, observing: [\.standardErrorContent]
+    ) {
+      let (heap, root) = try Self.prepared()
+      var kept: HeapMutator?
+      heap.withMutator { kept = $0 }
+      let (isInside, isDone) = (Event(), Event())
+      let other = TestThread {
+        heap.withMutator { mutator in
+          _ = mutator.list(3)
+          isInside.happen()
+          while !isDone.hasHappened { mutator.safepoint() }
+        }
+      }
+      isInside.wait()
+      if let kept { Use.allocate.perform(kept, root) }
+      isDone.happen()
+      other.join()
+    }
+    expect(result, says: "a HeapMutator was used outside the withMutator call that made it")
+  }
+
   @Test("a mutator that is used on another thread says so", arguments: Use.allCases)
   fileprivate func otherThread(use: Use) async {
     let result = await #expect(

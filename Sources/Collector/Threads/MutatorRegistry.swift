@@ -3,20 +3,27 @@
 
 // Who is attached, who was, and what a thread that attaches has to know.
 //
-// A mutator is in one of three places:
+// A thread has one mutator in a heap, from its first attachment until the heap ends. It is in one
+// of three places:
 //
-//   attached   a thread has it
-//   idle       no thread has it. It stays registered and blocked, so handshakes are answered for
-//              it, and its runs, its buffer and its debts stay what they are
-//   gone       it was idle for a whole cycle and has given everything back. Its memory waits to
-//              be a new mutator's
+//   attached   the thread is inside the heap
+//   idle       the thread has left. The mutator stays registered and blocked, so handshakes are
+//              answered for it, and its runs, its buffer and its debts stay what they are
+//   gone       it was idle for a whole cycle and has given everything back. A few hundred bytes
+//              are left, to which the thread can come back
+//
+// No other thread ever gets it, for the sake of programs that keep a HeapMutator for too long: the
+// inlined half of an allocation trusts the handle, and finds no run in a mutator whose thread has
+// left. A mutator that another thread had taken meanwhile would be used by two threads at once.
+// When a thread has ended, the system gives its identity to a new one, and that one gets the
+// mutator. So there are about as many as there were threads at a time.
 //
 // The registry's lock makes attaching atomic against posting a handshake. The collector changes
 // the protocol's state in the same critical section in which it posts. So a new mutator is
 // either registered and gets the request, or it is made later and starts out as if it had
 // answered: its stack is empty and its buffer too, which is what an answer would establish. A
-// thread that takes an idle mutator leaves a blocking region: that mutator has been kept up to
-// date, or owes an answer that the thread gives.
+// thread whose mutator is idle leaves a blocking region: that mutator has been kept up to date,
+// or owes an answer that the thread gives.
 //
 // The gate is closed while the verifier has everybody stand still: nobody attaches then.
 //
@@ -35,15 +42,19 @@ struct ProtocolState: Sendable {
   var generation: UInt32 = 2
 }
 
+/// Where the registry has a mutator.
+enum MutatorPlace { case attached, idle, gone }
+
 /// The mutators of one heap.
 @safe package final class MutatorRegistry: @unchecked Sendable {
   // Sendable: the state is behind the lock, the gate is an atomic word.
 
   private struct State {
-    /// Attached and idle.
+    /// The mutators of all threads that have ever been attached.
+    var byThread: [UInt64: AttachedMutator] = [:]
+    /// Those that are attached or idle.
     var mutators: [AttachedMutator] = []
-    var idle: [AttachedMutator] = []
-    var gone: [AttachedMutator] = []
+    var attachedCount = 0
     var protocolState = ProtocolState()
   }
 
@@ -55,7 +66,7 @@ struct ProtocolState: Sendable {
 
   deinit {
     state.withLock { state in
-      for mutator in state.mutators + state.gone {
+      for mutator in state.byThread.values {
         unsafe mutator.state.deinitialize(count: 1)
         unsafe mutator.state.deallocate()
       }
@@ -78,29 +89,22 @@ struct ProtocolState: Sendable {
     return mutator
   }
 
-  /// An idle mutator, or a new one; running either way.
+  /// The calling thread's mutator, running.
   private func takeMutator(for heap: CollectedHeap) -> AttachedMutator {
+    let thread = heap_thread_self()
     while true {
       let taken = state.withLock { state -> (mutator: AttachedMutator, wasIdle: Bool)? in
         // The verifier closes the gate before it takes the lock to post.
         guard gate.value == 0 else { return nil }
-        if let idle = state.idle.popLast() {
-          // Under the lock, where the collector reads them. All else waits until it is running.
-          unsafe idle.state.pointee.wasUsed = true
-          unsafe idle.state.pointee.thread = heap_thread_self()
-          return (idle, true)
+        state.attachedCount += 1
+        let own = state.byThread[thread]
+        if let own, unsafe own.state.pointee.place == .idle {
+          // All else waits until it is running.
+          unsafe own.state.pointee.place = .attached
+          unsafe own.state.pointee.wasUsed = true
+          return (own, true)
         }
-        let place =
-          unsafe state.gone.popLast().map { unsafe Self.end($0) }
-          ?? UnsafeMutablePointer<MutatorState>.allocate(capacity: 1)
-        unsafe place.initialize(
-          to: MutatorState(
-            heap: heap, generation: state.protocolState.generation,
-            allocatesBlack: state.protocolState.allocatesBlack))
-        unsafe place.pointee.thread = heap_thread_self()
-        let mutator = unsafe AttachedMutator(state: place)
-        state.mutators.append(mutator)
-        return (mutator, false)
+        return (Self.begin(own, of: thread, in: heap, &state), false)
       }
       guard let taken else {
         gate.wait(while: 1)
@@ -111,10 +115,26 @@ struct ProtocolState: Sendable {
     }
   }
 
-  /// Ends a mutator that is gone, for its memory.
-  private static func end(_ mutator: AttachedMutator) -> UnsafeMutablePointer<MutatorState> {
-    unsafe mutator.state.deinitialize(count: 1)
-    return unsafe mutator.state
+  /// A new mutator, in the memory of the thread's last one if that is gone.
+  private static func begin(
+    _ gone: AttachedMutator?, of thread: UInt64, in heap: CollectedHeap, _ state: inout State
+  ) -> AttachedMutator {
+    let place: UnsafeMutablePointer<MutatorState>
+    if let gone {
+      unsafe place = gone.state
+      unsafe require(place.pointee.place == .gone, "a thread attached twice to the same heap")
+      unsafe place.deinitialize(count: 1)
+    } else {
+      unsafe place = .allocate(capacity: 1)
+    }
+    unsafe place.initialize(
+      to: MutatorState(
+        heap: heap, thread: thread, generation: state.protocolState.generation,
+        allocatesBlack: state.protocolState.allocatesBlack))
+    let mutator = unsafe AttachedMutator(state: place)
+    state.byThread[thread] = mutator
+    state.mutators.append(mutator)
+    return mutator
   }
 
   /// Detaches the calling thread. Its mutator is idle from then on.
@@ -129,11 +149,14 @@ struct ProtocolState: Sendable {
     unsafe mutatorState.pointee.stackBase = 0
     unsafe mutatorState.pointee.fakeStack = 0
     mutator.enterBlocking(stackPointer: 0)
-    state.withLock { $0.idle.append(mutator) }
+    state.withLock { state in
+      unsafe mutatorState.pointee.place = .idle
+      state.attachedCount -= 1
+    }
   }
 
   /// How many threads are attached.
-  var attachedCount: Int { state.withLock { $0.mutators.count - $0.idle.count } }
+  var attachedCount: Int { state.withLock { $0.attachedCount } }
 
   // MARK: - The collector's side
 
@@ -147,8 +170,9 @@ struct ProtocolState: Sendable {
   /// Calls `body` with every mutator and whether it is idle. Nobody attaches meanwhile.
   package func forEach(_ body: (_ mutator: AttachedMutator, _ isIdle: Bool) -> Void) {
     state.withLock { state in
-      let idle = Set(state.idle.map(\.address))
-      for mutator in state.mutators { body(mutator, idle.contains(mutator.address)) }
+      for mutator in state.mutators {
+        body(mutator, unsafe mutator.state.pointee.place == .idle)
+      }
     }
   }
 
@@ -158,26 +182,21 @@ struct ProtocolState: Sendable {
   /// - Parameter fold: keeps what a mutator has counted.
   func retireUnused(_ fold: (AttachedMutator) -> Void) {
     state.withLock { state in
-      var kept: [AttachedMutator] = []
-      for mutator in state.idle {
+      state.mutators.removeAll { mutator in
         let memory = unsafe mutator.state
         // Under the lock an idle mutator stays idle, and no handshake is under way.
-        if unsafe memory.pointee.wasUsed {
-          unsafe memory.pointee.wasUsed = false
-          kept.append(mutator)
-        } else if mutator.move(from: MutatorStatus.blocked, to: MutatorStatus.gone) {
-          fold(mutator)
-          unsafe memory.pointee.cache.shrink()
-          unsafe memory.pointee.barrier = BarrierBuffer(capacity: 2)
-          state.gone.append(mutator)
-        } else {
-          kept.append(mutator)
+        guard unsafe memory.pointee.place == .idle else { return false }
+        let wasUsed = unsafe memory.pointee.wasUsed
+        unsafe memory.pointee.wasUsed = false
+        guard !wasUsed, mutator.move(from: MutatorStatus.blocked, to: MutatorStatus.gone) else {
+          return false
         }
+        fold(mutator)
+        unsafe memory.pointee.cache.shrink()
+        unsafe memory.pointee.barrier = BarrierBuffer(capacity: 2)
+        unsafe memory.pointee.place = .gone
+        return true
       }
-      guard kept.count < state.idle.count else { return }
-      let gone = Set(state.idle.map(\.address)).subtracting(kept.map(\.address))
-      state.mutators.removeAll { gone.contains($0.address) }
-      state.idle = kept
     }
   }
 

@@ -7,16 +7,17 @@
 //
 // A mutator outlives the attachment. A thread that leaves the heap leaves everything here in
 // place: the runs it has not used up, the stores it has recorded, its debts. The mutator is idle
-// then: still registered, blocked, with an empty stack. The next thread that attaches takes it
-// as it is (MutatorRegistry). So a short attachment costs little and loses nothing.
+// then: still registered, blocked, with an empty stack. When the thread attaches again, it finds
+// its mutator as it was (MutatorRegistry). So a short attachment costs little and loses nothing.
 //
 // Owner       all fields but `status`: the attached thread while the status says running or
 //             blocked; the collector while the status says serving; the registry's lock while
 //             the mutator is idle or gone.
 // Ordering    every transition of `status` acquires and releases, so what one side wrote before
 //             it gave the fields up is seen by the other.
-// Lifetime    until the heap ends. A handle that a program keeps for too long finds a mutator
-//             that is blocked or gone, or another thread's, and is refused (AttachedMutator).
+// Lifetime    until the heap ends, and the same thread's all the time. A handle that a program
+//             keeps for too long finds a mutator that is blocked or gone, and is refused
+//             (AttachedMutator). It never finds one that another thread uses.
 
 internal import CHeapShims
 public import Heap
@@ -58,16 +59,19 @@ public import Synchronization
 
   /// The mutator that was the thread's current one before, or 0.
   package var enclosing: UInt = 0
-  /// A thread has attached since the last cycle ended.
+  /// Where the registry has it. Guarded by the registry's lock, like the next two.
+  var place = MutatorPlace.attached
+  /// The thread has attached since the last cycle ended.
   var wasUsed = true
-  /// The thread that is attached, for reports.
-  var thread: UInt64 = 0
+  /// The thread whose mutator this is.
+  let thread: UInt64
 
   package let words: UnsafeMutablePointer<HeapWords>
   package let owner: UInt
   package let heap: Unmanaged<CollectedHeap>
 
-  init(heap: CollectedHeap, generation: UInt32, allocatesBlack: Bool) {
+  init(heap: CollectedHeap, thread: UInt64, generation: UInt32, allocatesBlack: Bool) {
+    self.thread = thread
     cache = ThreadCache()
     status = Atomic(MutatorStatus.running)
     self.generation = generation

@@ -77,8 +77,8 @@ internal import CHeapShims
   /// The number of entries, a power of two, less one.
   @usableFromInline package var mask: UInt
   package private(set) var used: Int
-  /// The number of entries while the table is hidden, else 0.
-  private var hiddenCount = 0
+  /// The table, while it is hidden.
+  private var hidden: (entries: UnsafeMutablePointer<CacheEntry>, mask: UInt)?
 
   /// Entries of a new cache: 4 KiB, enough for 16 keys. More costs memory for each thread,
   /// less means growing sooner.
@@ -97,41 +97,43 @@ internal import CHeapShims
   /// - Precondition: the table is hidden.
   package mutating func shrink() {
     unsafe table.entries.deallocate()
-    unsafe entries = Self.makeTable(1) + 1
-    (mask, hiddenCount, used) = (0, 1, 0)
+    unsafe hidden = (Self.makeTable(1), 0)
+    used = 0
   }
 
   // MARK: - Hiding
 
-  // A table has one entry more than its mask says, and that entry is always empty. `entries` of a
-  // hidden table points there, and `mask` is 0, so every key's first probe finds it.
+  /// What `entries` points to in every hidden cache of the process: one empty entry, at which every
+  /// key's first probe ends. The table itself is out of reach of an inlined half that runs with a
+  /// handle kept for too long, so it may be freed.
+  private nonisolated(unsafe) static let noEntries = unsafe makeTable(1)
 
   /// The table, hidden or not.
   private var table: (entries: UnsafeMutablePointer<CacheEntry>, count: Int) {
-    unsafe hiddenCount == 0 ? (entries, Int(mask) + 1) : (entries - hiddenCount, hiddenCount)
+    let (entries, mask) = unsafe hidden ?? (entries, mask)
+    return unsafe (entries, Int(mask) + 1)
   }
 
   /// From now on no key is found.
   /// - Precondition: the table is not hidden.
   package mutating func hide() {
-    hiddenCount = Int(mask) + 1
-    unsafe entries += hiddenCount
-    mask = 0
+    unsafe hidden = (entries, mask)
+    unsafe (entries, mask) = (Self.noEntries, 0)
   }
 
   /// Keys are found again.
   /// - Precondition: the table is hidden.
   package mutating func show() {
-    unsafe entries -= hiddenCount
-    mask = UInt(hiddenCount - 1)
-    hiddenCount = 0
+    guard let table = unsafe hidden else { return }
+    unsafe (entries, mask) = table
+    unsafe hidden = nil
   }
 
   private static func makeTable(_ count: Int) -> UnsafeMutablePointer<CacheEntry> {
     let memory = UnsafeMutableRawPointer.allocate(
-      byteCount: (count + 1) * MemoryLayout<CacheEntry>.stride, alignment: 64)
-    let table = unsafe memory.bindMemory(to: CacheEntry.self, capacity: count + 1)
-    unsafe table.initialize(repeating: CacheEntry(), count: count + 1)
+      byteCount: count * MemoryLayout<CacheEntry>.stride, alignment: 64)
+    let table = unsafe memory.bindMemory(to: CacheEntry.self, capacity: count)
+    unsafe table.initialize(repeating: CacheEntry(), count: count)
     return unsafe table
   }
 
