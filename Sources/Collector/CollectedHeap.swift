@@ -14,7 +14,7 @@
 //   Allocation/  the slow half of allocation, which is where mutators meet the collector
 //   Reclaim/     sweeping
 //   Control/     when a cycle starts, and how much an allocation owes; figures
-//   Checking/    the verifier, checked references and stores
+//   Checking/    the verifier, checked references and stores, freed slots held out of use
 //
 // Each room is a type that owns its state. It gets the rooms that it needs when it is made, in
 // the order below; no room knows this class but the mutator's state, which leads from a thread
@@ -44,6 +44,8 @@ package import Synchronization
   package let handshakes: Handshakes
   package let safepoints: Safepoints
   package let sweeper: Sweeper
+  /// Nil: the heap is unchecked.
+  private let quarantine: Quarantine?
   package let allocator: Allocator
   package let verifier: Verifier
   package let cycle: CollectionCycle
@@ -77,12 +79,13 @@ package import Synchronization
       registry: registry, counters: counters, words: words, reporter: reporter,
       stress: options.stress)
     unsafe safepoints = Safepoints(words: words, marking: marking, requests: requests)
+    quarantine = options.checks ? Quarantine() : nil
     unsafe sweeper = Sweeper(
       central: central, pageHeap: pageHeap, counters: counters, words: words,
-      fillsFreedSlots: options.checks)
+      quarantine: quarantine)
     allocator = Allocator(
       pageHeap: pageHeap, sweeper: sweeper, safepoints: safepoints, requests: requests,
-      options: options)
+      quarantine: quarantine, options: options)
     crew = MarkCrew(size: max(options.workers, 1), marking: marking)
     verifier = Verifier(
       central: central, handshakes: handshakes, roots: roots, counters: counters,
@@ -168,6 +171,12 @@ package import Synchronization
   package func collectAndWait() {
     requireThisProcess()
     requests.collectAndWait()
+  }
+
+  /// The same. On return no freed memory is held out of use either, as checked mode does.
+  package func collectAndWaitForAll() {
+    guard let quarantine else { return collectAndWait() }
+    quarantine.suspend { collectAndWait() }
   }
 
   // MARK: - Layouts

@@ -247,7 +247,7 @@ struct CollectionCycleTests {
     }
     isDone.happen()
     collector.join()
-    fixture.heap.collectAndWait()
+    fixture.heap.collectAndWaitForAll()
     #expect(fixture.objects(of: fixture.node).isEmpty)
     #expect(fixture.heap.pageHeap.usage.spanCount == 0)
     #expect(fixture.problems.isEmpty)

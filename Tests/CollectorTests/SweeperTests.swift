@@ -122,9 +122,11 @@ struct SweeperTests {
     }
   }
 
-  @Test("threads that sweep for slots while the collector sweeps hand no slot out twice")
-  func contention() throws {
-    let fixture = try HeapFixture { $0.checks = true }
+  @Test(
+    "threads that sweep for slots while the collector sweeps hand no slot out twice",
+    arguments: [false, true])
+  func contention(isChecked: Bool) throws {
+    let fixture = try HeapFixture { $0.checks = isChecked }
     let isDone = Event()
     let collector = TestThread { while !isDone.hasHappened { fixture.heap.collectAndWait() } }
     onThreads(2) { number in
@@ -149,7 +151,7 @@ struct SweeperTests {
     }
     isDone.happen()
     collector.join()
-    fixture.heap.collectAndWait()
+    fixture.heap.collectAndWaitForAll()
     #expect(fixture.problems.isEmpty)
     #expect(fixture.heap.pageHeap.usage.spanCount == 0)
   }

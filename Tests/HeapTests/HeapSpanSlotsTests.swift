@@ -151,8 +151,9 @@ struct HeapSpanSlotsTests {
       }
       let (before, after) = (used.filter { $0 }.count, live.filter { $0 }.count)
       var dead = Set<Int>()
-      let result = span.sweep(to: UInt32(10 + round)) { word, bits in
+      let result = span.sweep(to: UInt32(10 + round)) { word, bits, _ in
         for bit in 0..<64 where bits & 1 << UInt(bit) != 0 { dead.insert(word * 64 + bit) }
+        return 0
       }
       #expect(result.live == after && result.freed == before - after)
       #expect(dead == Set(used.indices.filter { used[$0] && !live[$0] }))
@@ -165,6 +166,39 @@ struct HeapSpanSlotsTests {
       #expect(reports(span.checkInvariants).isEmpty)
       used = live
     }
+  }
+
+  @Test("a slot that a sweep holds is neither allocated nor handed out until a sweep lets it go")
+  func holding() throws {
+    let fixture = try SpanFixture()
+    let span = try fixture.span(size: 4096)  // One page, 2 slots.
+    func takeSlot() -> Int? {
+      guard let slot = span.freeSlot(from: 0) else { return nil }
+      span.takeSlot(slot)
+      return slot.start
+    }
+    #expect(takeSlot() == 0 && takeSlot() == 1 && takeSlot() == nil)
+    span.setMark(1)
+    _ = span.sweep(to: 3) { _, dead, held in
+      #expect(dead == 1 && held == 0)
+      return dead
+    }
+    #expect(!span.isAllocated(0) && span.allocatedCount == 1 && span.heldCount == 1)
+    #expect(takeSlot() == nil, "what is held is not handed out")
+    #expect(reports(span.checkInvariants).isEmpty)
+    // Held on, beside one that dies.
+    _ = span.sweep(to: 4) { _, dead, held in
+      #expect(dead == 2 && held == 1)
+      return held
+    }
+    #expect(span.usedCount == 1 && takeSlot() == 1)
+    span.setMark(1)
+    _ = span.sweep(to: 5) { _, dead, held in
+      #expect(dead == 0 && held == 1)
+      return 0
+    }
+    #expect(span.heldCount == 0 && takeSlot() == 0)
+    #expect(reports(span.checkInvariants).isEmpty)
   }
 
   @Test("a span that lost nothing keeps its memory's state; one that lost a slot needs zeroing")
@@ -217,7 +251,7 @@ struct HeapSpanSlotsTests {
       let span = try fixture.span(size: 64)
       _ = span.takeRun(atMost: 4)
       span.setMark(9)
-      _ = span.sweep(to: 3) { _, _ in }
+      _ = span.sweep(to: 3) { _, _, _ in 0 }
       withExtendedLifetime(fixture.pages) {}
     }
     #expect(result.said("Slot 9 of the span at 0x"))

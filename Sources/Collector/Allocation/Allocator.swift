@@ -32,7 +32,9 @@ package final class Allocator: Sendable {
   let pageHeap: PageHeap
   let safepoints: Safepoints
   private let sweeper: Sweeper
-  let requests: CycleRequests
+  private let requests: CycleRequests
+  /// Nil: the heap is unchecked.
+  private let quarantine: Quarantine?
   private let collectEvery: Int?
   /// Slots of a run: all there are, or one when every allocation shall take the slow half.
   private let runLimit: Int
@@ -44,12 +46,13 @@ package final class Allocator: Sendable {
 
   init(
     pageHeap: PageHeap, sweeper: Sweeper, safepoints: Safepoints, requests: CycleRequests,
-    options: CollectorOptions
+    quarantine: Quarantine?, options: CollectorOptions
   ) {
     self.pageHeap = pageHeap
     self.sweeper = sweeper
     self.safepoints = safepoints
     self.requests = requests
+    self.quarantine = quarantine
     collectEvery = options.stress.collectEvery
     runLimit = options.everyAllocationIsSlow ? 1 : .max
     takesTurns = options.checks
@@ -99,9 +102,15 @@ package final class Allocator: Sendable {
     safepoints.poll(mutator)
     for _ in 0..<2 {
       if unsafe takeRun(mutator, entry) { return true }
-      requests.collectAndWait()
+      collectForMemory()
     }
     return unsafe takeRun(mutator, entry)
+  }
+
+  /// A full collection because there is no memory left.
+  func collectForMemory() {
+    guard let quarantine else { return requests.collectAndWait() }
+    quarantine.suspend { requests.collectAndWait() }
   }
 
   private func takeRun(

@@ -30,7 +30,7 @@ extension Allocator {
     safepoints.waitForCollector()
     var span = makeSpan(mutator, shelf, pageCount)
     for _ in 0..<2 where span == nil {
-      requests.collectAndWait()
+      collectForMemory()
       span = makeSpan(mutator, shelf, pageCount)
     }
     guard let span else { return nil }

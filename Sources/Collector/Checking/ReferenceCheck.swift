@@ -25,18 +25,18 @@ internal import Heap
       let field = layouts.field(of: layout, at: offset)
       StoreCheck.failure(
         "\(field) of a \(layouts.name(of: layout)) at \(StoreCheck.hex(object)) refers to "
-          + Self.explain(reference, owner: owner))
+          + Self.explain(reference, owner: owner, layouts))
     }
   }
 
   /// Stops the program if a root slot holds no reference to an object of the heap.
   func checkRoot(_ reference: UInt) {
     guard HeapSpan.lookUp(reference, owner: owner) == nil else { return }
-    StoreCheck.failure("a root refers to " + Self.explain(reference, owner: owner))
+    StoreCheck.failure("a root refers to " + Self.explain(reference, owner: owner, layouts))
   }
 
   /// What a bad reference is, and how it probably came about, as the end of a sentence.
-  static func explain(_ reference: UInt, owner: UInt) -> String {
+  static func explain(_ reference: UInt, owner: UInt, _ layouts: LayoutCatalog) -> String {
     let address = StoreCheck.hex(reference)
     guard let tables = ArenaTables.find(reference), tables.owner != 0 else {
       return "\(address), which is no object: it was read from an object that has been collected, "
@@ -46,8 +46,9 @@ internal import Heap
       return "\(address), an object of another heap: objects of two heaps cannot refer to each "
         + "other"
     }
-    return "\(address), an object that has been collected: it was kept where the collector does "
-      + "not look (a Swift array, a class, an escaping closure); keep a HeapRoot there"
+    let type = HeapSpan.slot(of: reference, owner: owner).map { layouts.name(of: $0.span.layout) }
+    return "\(address), an object that has been collected\(type.map { " (a \($0))" } ?? ""): a "
+      + "reference to it, or to the object that refers to it, was " + StoreCheck.keptElsewhere
   }
 }
 

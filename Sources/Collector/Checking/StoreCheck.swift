@@ -36,12 +36,18 @@ package enum StoreCheck {
   }
 
   private static func holder(of slot: UInt, _ heap: CollectedHeap) -> (span: HeapSpan, slot: Int) {
-    guard let place = HeapSpan.lookUp(slot, owner: heap.pageHeap.owner) else {
-      failure(
-        "a reference was stored into an object that has been collected, at \(hex(slot)): the object "
-          + "was not reachable from a local, a HeapRoot or another object")
+    let owner = heap.pageHeap.owner
+    if let place = HeapSpan.lookUp(slot, owner: owner) { return place }
+    var field = "at \(hex(slot))"
+    // The span knows what was there, as long as it lives.
+    if let (span, number) = HeapSpan.slot(of: slot, owner: owner) {
+      let object = span.address(ofSlot: number)
+      field = heap.layouts.field(of: span.layout, at: Int(slot - object))
+      field += " of a \(heap.name(of: span.layout)) at \(hex(object))"
     }
-    return place
+    failure(
+      "a reference was stored into an object that has been collected (\(field)): the reference to "
+        + "that object was " + keptElsewhere)
   }
 
   /// Stops the program if a reference must not be stored into a word of an object.
@@ -110,27 +116,34 @@ package enum StoreCheck {
     }
     guard let (span, slot) = HeapSpan.lookUp(new, owner: owner) else {
       return Problem(
-        subject: "a reference to an object that has been collected (\(hex(new)))",
-        reason: keptElsewhere)
+        subject: "a reference to an object that has been collected (\(was(new, heap)))",
+        reason: "it was " + keptElsewhere)
     }
     if let expected, span.layout != expected, !(span.layout.isTiny && expected.isTiny) {
       let (found, wanted) = (heap.name(of: span.layout), heap.name(of: expected))
       return Problem(
         subject: "a reference to an object that has been collected (\(hex(new)), where there is "
-          + "a \(found) now, and there was a \(wanted))", reason: keptElsewhere)
+          + "a \(found) now, and there was a \(wanted))", reason: "it was " + keptElsewhere)
     }
     guard span.layout.isTiny || span.address(ofSlot: slot) == new else {
       return Problem(
-        subject: "an address inside an object (\(hex(new)))", reason: keptElsewhere)
+        subject: "an address inside an object (\(hex(new)))", reason: "it was " + keptElsewhere)
     }
     return nil
   }
 
-  /// How a reference becomes stale, and what to do about it.
+  /// A stale reference, with the type of the object that it led to if that is known.
+  private static func was(_ stale: UInt, _ heap: CollectedHeap) -> String {
+    guard let (span, _) = HeapSpan.slot(of: stale, owner: heap.pageHeap.owner) else {
+      return hex(stale)
+    }
+    return "\(hex(stale)), a \(heap.name(of: span.layout))"
+  }
+
+  /// How a reference becomes stale, after "it was", and what to do about it.
   static var keptElsewhere: String {
-    "it was kept where the collector does not look (a Swift array or dictionary, a class, an "
-      + "escaping closure, a task, an `any` value); keep a HeapRoot there "
-      + "(Documentation/Roots.md)"
+    "kept where the collector does not look (a Swift array or dictionary, a class, an escaping "
+      + "closure, a task, an `any` value); keep a HeapRoot there (Documentation/Roots.md)"
   }
 
   static func failure(_ message: String) -> Never {

@@ -63,14 +63,14 @@ package final class Verifier: Sendable {
     var bytes = 0
     var objects = 0
     forEachSpan { span in
-      for slot in 0..<span.slotCount where span.isMarked(slot) {
+      span.forEachMarked { slot in
         objects += 1
         bytes += Int(span.slotSize)
         let address = span.address(ofSlot: slot)
         guard span.isAllocated(slot) else {
           report(
             "a free slot is marked: \(StoreCheck.hex(address)) of \(layouts.name(of: span.layout))")
-          continue
+          return
         }
         forEachReference(of: address, span.layout) { offset, reference in
           checkReference(reference, from: place(offset, of: address, span.layout), report)
@@ -96,7 +96,7 @@ package final class Verifier: Sendable {
   ) {
     guard let (span, slot) = HeapSpan.lookUp(reference, owner: owner) else {
       return report(
-        "\(place()) refers to " + ReferenceCheck.explain(reference, owner: owner))
+        "\(place()) refers to " + ReferenceCheck.explain(reference, owner: owner, layouts))
     }
     if !span.isMarked(slot) {
       report(
@@ -195,6 +195,19 @@ package final class Verifier: Sendable {
     let usage = pageHeap.usage
     if spans != usage.spanCount {
       report("\(spans) spans are on shelves and in caches, the page heap counts \(usage.spanCount)")
+    }
+  }
+}
+
+extension HeapSpan {
+  /// Calls `body` with every slot that is marked.
+  fileprivate func forEachMarked(_ body: (_ slot: Int) -> Void) {
+    for word in 0..<wordCount {
+      var bits = unsafe marks[word].load(ordering: .relaxed)
+      while bits != 0 {
+        body(word << 6 + bits.trailingZeroBitCount)
+        bits &= bits - 1
+      }
     }
   }
 }

@@ -16,7 +16,7 @@
 // at `sweepableGeneration` again after it has counted itself, so none begins after the collector
 // has found the count at zero, and none is waited for that has nothing to sweep.
 //
-// In checked mode the dead slots are filled with a pattern.
+// In checked mode the dead slots are filled with a pattern and held out of use (Quarantine).
 
 internal import CHeapShims
 package import Heap
@@ -30,17 +30,18 @@ internal import Synchronization
   private let pageHeap: PageHeap
   private let counters: HeapCounters
   private let words: UnsafeMutablePointer<HeapWords>
-  private let fillsFreedSlots: Bool
+  /// Nil: the heap is unchecked.
+  private let quarantine: Quarantine?
 
   init(
     central: CentralLists, pageHeap: PageHeap, counters: HeapCounters,
-    words: UnsafeMutablePointer<HeapWords>, fillsFreedSlots: Bool
+    words: UnsafeMutablePointer<HeapWords>, quarantine: Quarantine?
   ) {
     self.central = central
     self.pageHeap = pageHeap
     self.counters = counters
     unsafe self.words = words
-    self.fillsFreedSlots = fillsFreedSlots
+    self.quarantine = quarantine
   }
 
   /// The bytes of freed slots in checked mode.
@@ -51,9 +52,14 @@ internal import Synchronization
   /// Sweeps a span that the caller owns.
   private func sweep(_ span: HeapSpan, to generation: UInt32) {
     let result =
-      fillsFreedSlots
-      ? span.sweep(to: generation) { word, dead in Self.fill(word: word, dead: dead, of: span) }
-      : span.sweep(to: generation)
+      if let quarantine {
+        span.sweep(to: generation) { word, dead, held in
+          Self.fill(word: word, dead: dead, of: span)
+          return quarantine.hold(dead, held, of: span)
+        }
+      } else {
+        span.sweep(to: generation)
+      }
     guard result.freed > 0 else { return }
     span.shelf.countObjects(-result.freed)
     counters.countFreed(slots: result.freed, bytes: result.freed * Int(span.slotSize))
@@ -104,7 +110,7 @@ internal import Synchronization
       var kept = SpanStack()
       while let span = unswept.pop() {
         sweep(span, to: generation)
-        if span.allocatedCount == 0 { empty.push(span) } else { kept.push(span) }
+        if span.usedCount == 0 { empty.push(span) } else { kept.push(span) }
       }
       if !empty.isEmpty { pageHeap.freeSpans(empty) }
       if !kept.isEmpty { shelf.put(kept) }
@@ -113,6 +119,7 @@ internal import Synchronization
 
   /// Lets mutators sweep, and `finish` end it: every mutator has handed its spans back.
   func open(_ generation: UInt32) {
+    quarantine?.begin(live: counters.liveBytes.load(ordering: .relaxed))
     // Releasing: a mutator that may sweep sees what all have marked.
     unsafe words.pointee.sweepableGeneration.store(generation, ordering: .releasing)
   }
@@ -152,7 +159,7 @@ internal import Synchronization
     for _ in 0..<Self.searchBudget {
       guard let span = shelf.popFull(of: generation &- 1) else { return nil }
       sweep(span, to: generation)
-      if span.allocatedCount < span.slotCount { return span }
+      if span.usedCount < span.slotCount { return span }
       shelf.put(span)
     }
     return nil

@@ -24,4 +24,15 @@ extension HeapSpan {
     guard let slot = span.slot(holding: word), span.isAllocated(slot) else { return nil }
     return (span, slot)
   }
+
+  /// The slot of the heap `owner` that a word points at or into, whether an object is there or not;
+  /// nil if no span is there. For messages about objects that have been collected.
+  package static func slot(of word: UInt, owner: UInt) -> (span: HeapSpan, slot: Int)? {
+    guard let tables = ArenaTables.find(word), tables.owner == owner else { return nil }
+    let page = PageIndex(holding: word)
+    let entry = unsafe PageEntry(
+      bits: tables.entry(page.inArena).pointee.load(ordering: .acquiring))
+    guard !entry.isFree, let slot = entry.span.slot(holding: word) else { return nil }
+    return (entry.span, slot)
+  }
 }

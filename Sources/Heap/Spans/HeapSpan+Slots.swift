@@ -13,6 +13,11 @@
 // Sweeping makes the marks the new `allocated` bits, clears the other two bitmaps, and then sets
 // `freeIndex` to 0.
 //
+// In checked mode slots are taken one by one (`freeSlot`), and a sweep may hold slots that it frees
+// out of use: a stale reference to such a slot finds no object there, and no other one either. A
+// held slot is one that is not allocated and whose `scanned` bit is set. It is never marked, so
+// that bit has no other use.
+//
 // Invariant   the slots in `freeIndex ..< slotCount` with a clear `allocated` bit are free,
 //             and zero unless the span is noscan or `needsZero`.
 // Owner       the span's owner calls everything here except `isMarked`, `isAllocated` and
@@ -156,12 +161,33 @@ extension HeapSpan {
   /// Not taken yet.
   ///
   /// For checked mode. A slot that was freed is then used again as late as possible, so that a
-  /// stale reference to it finds no object there.
+  /// stale reference to it finds no object there; one that is held is not used at all.
   ///
   /// - Precondition: the caller owns the span and takes slots of it one by one only.
   package func freeSlot(from place: Int) -> SlotRange? {
-    guard let slot = firstClear(from: place) ?? firstClear(from: 0) else { return nil }
+    guard usedCount < slotCount, let slot = firstFree(from: place) ?? firstFree(from: 0) else {
+      return nil
+    }
     return SlotRange(start: slot, end: slot + 1)
+  }
+
+  /// The first slot at or behind `start` that is neither allocated nor held.
+  private func firstFree(from start: Int) -> Int? {
+    let (count, allocated, scanned) = unsafe (slotCount, allocated, scanned)
+    var slot = start
+    while slot < count {
+      let word = slot >> 6
+      let used =
+        unsafe allocated[word].load(ordering: .relaxed)
+        | scanned[word].load(ordering: .relaxed)
+      let free = ~used >> UInt(slot & 63)
+      if free != 0 {
+        slot += free.trailingZeroBitCount
+        return slot < count ? slot : nil
+      }
+      slot = (slot | 63) + 1
+    }
+    return nil
   }
 
   /// Takes what `freeSlot` found.
@@ -190,17 +216,20 @@ extension HeapSpan {
 
   /// Makes the marks the new `allocated` bits and clears the two other bitmaps.
   ///
-  /// - Parameter onDead: called for each word of slots that die. Checked mode gives it, to fill
-  ///   them with a pattern; then each mark is checked, not only their number.
+  /// - Parameter onDead: called for each word of slots that die or are held; returns those of them
+  ///   that are held from now on. Checked mode gives it, to fill dead slots with a pattern; then
+  ///   each mark is checked, not only their number.
   /// - Precondition: the caller owns the span, nobody marks, and no slot of it is in a run.
   package func sweep(
-    to generation: UInt32, onDead: ((_ word: Int, _ dead: UInt) -> Void)? = nil
+    to generation: UInt32, onDead: ((_ word: Int, _ dead: UInt, _ held: UInt) -> UInt)? = nil
   ) -> SweepResult {
     let (marks, scanned, allocated) = unsafe (marks, scanned, allocated)
     let fresh = freeIndex
     var live = 0
+    var heldSlots = 0
     for word in 0..<wordCount {
       let marked = unsafe marks[word].load(ordering: .relaxed)
+      var hold: UInt = 0
       if let onDead {
         let below = min(max(fresh - word << 6, 0), 64)
         let was =
@@ -210,12 +239,14 @@ extension HeapSpan {
           let slot = word << 6 + (marked & ~was).trailingZeroBitCount
           brokenInvariant("Slot \(slot) of \(name) is marked, but free", isChecked: true)
         }
-        if was & ~marked != 0 { onDead(word, was & ~marked) }
+        let (dead, held) = unsafe (was & ~marked, scanned[word].load(ordering: .relaxed) & ~was)
+        if dead | held != 0 { hold = onDead(word, dead, held) }
+        heldSlots += hold.nonzeroBitCount
       }
       live += marked.nonzeroBitCount
       unsafe allocated[word].store(marked, ordering: .relaxed)
       unsafe marks[word].store(0, ordering: .relaxed)
-      unsafe scanned[word].store(0, ordering: .relaxed)
+      unsafe scanned[word].store(hold, ordering: .relaxed)
     }
     let freed = allocatedCount - live
     if freed < 0 {
@@ -224,6 +255,7 @@ extension HeapSpan {
         isChecked: onDead != nil)
     }
     allocatedCount = live
+    if onDead != nil { heldCount = heldSlots }
     // After the bits: whoever sees 0 here shall see the new ones.
     freeIndex = 0
     if freed > 0 { needsZero = true }
@@ -243,10 +275,19 @@ extension HeapSpan {
   package func checkInvariants(_ report: (String) -> Void) {
     guard isLive else { return report("\(name) is dead") }
     if freeIndex > slotCount { report("\(name): freeIndex \(freeIndex) of \(slotCount) slots") }
-    var count = 0
-    for slot in 0..<slotCount where isAllocated(slot) { count += 1 }
+    var (count, held) = (0, 0)
+    for slot in 0..<slotCount {
+      if isAllocated(slot) {
+        count += 1
+      } else if unsafe scanned[slot >> 6].load(ordering: .relaxed) & Self.bit(slot) != 0 {
+        held += 1
+      }
+    }
     if count != allocatedCount {
       report("\(name): \(count) slots are allocated, the span counts \(allocatedCount)")
+    }
+    if held != heldCount {
+      report("\(name): \(held) slots are held, the span counts \(heldCount)")
     }
     for slot in slotCount..<(wordCount * 64) {
       let bit = Self.bit(slot)

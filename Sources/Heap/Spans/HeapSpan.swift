@@ -8,7 +8,8 @@
 //
 //   allocated   allocBits: the slot was allocated as of the last sweep
 //   marks       gcmarkBits: the slot was found reachable in this cycle
-//   scanned     the slot's references have been read in this cycle (or need not be)
+//   scanned     the slot's references have been read in this cycle (or need not be); of a slot
+//               that is not allocated: it is held out of use (checked mode)
 //
 // A slot counts as allocated when its `allocated` bit is set or its index is below
 // `freeIndex`. Sweeping makes the marks the new `allocated` bits.
@@ -81,6 +82,8 @@ public import Synchronization
   @usableFromInline package var listNext: UInt
   /// The shelf that the span belongs to.
   @usableFromInline package var shelf: UInt
+  /// Freed slots that are held out of use; 0 unless the heap is checked.
+  package var heldCount: UInt32
 }
 
 /// A handle to a span's descriptor. Never dangling while the heap lives.
@@ -126,6 +129,15 @@ public import Synchronization
     get { Int(unsafe record.pointee.allocatedCount) }
     nonmutating set { unsafe record.pointee.allocatedCount = UInt32(newValue) }
   }
+
+  /// Freed slots that are not handed out again yet (HeapSpan+Slots).
+  package var heldCount: Int {
+    get { Int(unsafe record.pointee.heldCount) }
+    nonmutating set { unsafe record.pointee.heldCount = UInt32(newValue) }
+  }
+
+  /// Slots that are not free: allocated, in a cache's run, or held out of use.
+  package var usedCount: Int { allocatedCount + heldCount }
 
   @inlinable package var needsZero: Bool {
     get { unsafe record.pointee.needsZero }

@@ -55,7 +55,8 @@ package final class CentralLists: Sendable {
   package var largeBytes: Int {
     var bytes = 0
     for shelf in shelves() where shelf.spanClass.sizeClass.isLarge {
-      shelf.forEach { bytes += Int($0.slotSize) }
+      // A span whose object was freed may be held out of use (checked mode).
+      shelf.forEach { bytes += $0.allocatedCount * Int($0.slotSize) }
     }
     return bytes
   }

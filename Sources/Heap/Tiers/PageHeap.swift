@@ -208,7 +208,8 @@ package final class PageHeap: Sendable {
         reciprocal: sizeClass.reciprocal, freeIndex: Atomic(0), queued: Atomic(false),
         queueNext: 0, sweepGeneration: Atomic(generation), allocatedCount: 0,
         pageCount: UInt32(pages.count), spanClass: spanClass, isLive: true,
-        needsZero: taken.needsZero, scanCursor: Atomic(0), listNext: 0, shelf: shelf.address))
+        needsZero: taken.needsZero, scanCursor: Atomic(0), listNext: 0, shelf: shelf.address,
+        heldCount: 0))
     pages.forEach { page in
       let entry = PageEntry(span: span, spanClass: spanClass, pageInSpan: page - first)
       // Releasing: pairs with the address dependency of PageEntry readers.
@@ -232,7 +233,7 @@ package final class PageHeap: Sendable {
   package func freeSpans(_ spans: consuming SpanStack) {
     guard !spans.isEmpty else { return }
     spans.forEach { span in
-      require(span.isLive && span.allocatedCount == 0, "only an empty live span is freed")
+      require(span.isLive && span.usedCount == 0, "only an empty live span is freed")
       unsafe span.record.pointee.isLive = false
       span.shelf.countSpans(-1)
       span.pages.forEach { page in

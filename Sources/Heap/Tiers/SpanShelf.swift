@@ -181,7 +181,7 @@ private struct ShelfLists: ~Copyable {
 
   private static func place(of span: HeapSpan) -> ListPlace {
     ListPlace(
-      span.allocatedCount == span.slotCount ? .full : .partial, of: span.sweepGeneration)
+      span.usedCount == span.slotCount ? .full : .partial, of: span.sweepGeneration)
   }
 
   /// Runs `body` with one list, under the lock.
@@ -239,8 +239,8 @@ private struct ShelfLists: ~Copyable {
   ) {
     span.checkInvariants(report)
     if span.sweepGeneration & 1 != parity { report("a span is on the wrong parity") }
-    if (span.allocatedCount == span.slotCount) != (role == .full) {
-      report("a span with \(span.allocatedCount) slots is on the wrong list")
+    if (span.usedCount == span.slotCount) != (role == .full) {
+      report("a span with \(span.usedCount) slots in use is on the wrong list")
     }
     if span.shelf != self { report("a span is on another's shelf") }
   }

@@ -78,8 +78,13 @@ public struct HeapConfiguration: Hashable, Sendable {
   public enum Checks: Hashable, Sendable {
     /// Not at all.
     case off
-    /// Freed slots are filled with a pattern, marks are verified after each cycle, and every
-    /// stored reference is checked. Several times slower.
+    /// Marks are verified after each cycle, and every reference is checked when it is stored.
+    ///
+    /// Freed memory is filled with a pattern and held out of use, up to 64 MiB of it, or as much as
+    /// is live. So a reference to an object that has been collected is found when it is stored, and
+    /// does not lead to a new object by then. Reading through such a reference is not checked.
+    ///
+    /// Several times slower.
     case on
   }
 }

@@ -131,8 +131,10 @@ public final class ManagedHeap: Sendable {
   public func collect() { core.collectAndWait() }
 
   /// Collects, then gives the memory behind every free page back to the system.
+  ///
+  /// Checked mode holds no freed memory out of use afterwards.
   public func releaseFreeMemory() {
-    collect()
+    core.collectAndWaitForAll()
     _ = core.pageHeap.releaseFreePages()
   }
 

@@ -207,8 +207,8 @@ final class ShadowRun: @unchecked Sendable {
   /// Without roots, nothing is left.
   private func compareAtEnd() {
     for domain in domains { domain.dropRoots() }
-    heap.collect()
-    heap.collect()
+    heap.core.collectAndWaitForAll()
+    heap.core.collectAndWaitForAll()
     let statistics = heap.statistics
     let usage = heap.core.pageHeap.usage
     if statistics.liveBytes != 0 || usage.spanCount != 0

@@ -53,8 +53,8 @@ enum HeapCheck {
   /// Expects that nothing is left: no object, no span, and every page free, in one piece with
   /// its neighbours.
   static func expectEmpty(_ heap: ManagedHeap, sourceLocation: SourceLocation = #_sourceLocation) {
-    heap.collect()
-    heap.collect()
+    heap.core.collectAndWaitForAll()
+    heap.core.collectAndWaitForAll()
     let statistics = heap.statistics
     #expect(statistics.liveBytes == 0, sourceLocation: sourceLocation)
     #expect(statistics.heapBytes == 0, sourceLocation: sourceLocation)

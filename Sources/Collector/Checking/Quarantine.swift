@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Checked mode, when a sweep frees slots: they are held out of use for a while.
+//
+// A stale reference shows only as long as its slot is free. Once the slot has a new object of the
+// same type, a stale reference to it looks like any other. So in checked mode a freed slot is
+// filled with a pattern and held: it is not allocated, and no thread takes it. The span remembers
+// which slots are held (HeapSpan+Slots). A span that has nothing but held slots is not given
+// back to the page heap: a new span there could have objects of the same type again.
+//
+// What is held takes memory, so there is a limit. Each sweep of the heap goes by what the sweep
+// before has held:
+//
+//     held before        slots that were held before    slots that this sweep frees
+//     half of the limit  go on being held               held
+//     or less
+//     more               free                           held, until the limit is reached
+//
+// So a slot is held until the heap has freed about half of the limit's bytes, and nearly always for
+// a whole cycle. When memory is refused (the hard limit, the system), and when a program asks for
+// free memory to be given back, the quarantine is suspended for a collection, which empties it.
+//
+// Owner       `begin`: the collector's thread, before anybody sweeps. `hold`: whoever sweeps.
+// Ordering    `Sweeper.open` hands over to mutators what `begin` stores. The rest is relaxed: the
+//             bytes are a sum, and `suspend` is followed by a collection that the caller requests
+//             and waits for.
+
+internal import Heap
+internal import Synchronization
+
+/// Decides which freed slots are held out of use.
+package final class Quarantine: Sendable {
+  /// Bytes held by the sweep of the heap under way, or by the last one.
+  private let heldBytes = Atomic(0)
+  /// The most that is held at a time, in bytes.
+  private let limit = Atomic(Quarantine.smallestLimit)
+  /// What was held before is held on.
+  private let keepsOlder = Atomic(true)
+  /// How many callers want nothing to be held.
+  private let suspensions = Atomic(0)
+
+  /// Bytes that may be held in a small heap; in a larger one it is as much as is live. More finds
+  /// stale references that are used later, and takes more memory in checked mode.
+  package static let smallestLimit = 64 << 20
+
+  /// Larger objects than this are not held, in bytes: a few of them would fill the quarantine.
+  package static let largestSlot = 1 << 20
+
+  init() {}
+
+  /// The heap is about to be swept.
+  ///
+  /// - Parameter live: bytes that the cycle has found live.
+  func begin(live: Int) {
+    let limit = suspensions.load(ordering: .relaxed) > 0 ? 0 : max(live, Self.smallestLimit)
+    let before = heldBytes.exchange(0, ordering: .relaxed)
+    keepsOlder.store(before <= limit / 2 && limit > 0, ordering: .relaxed)
+    self.limit.store(limit, ordering: .relaxed)
+  }
+
+  /// Which slots of a word of a span's slots are held from now on.
+  ///
+  /// - Parameters:
+  ///   - dead: the slots that this sweep frees.
+  ///   - held: the slots that were held until now.
+  func hold(_ dead: UInt, _ held: UInt, of span: HeapSpan) -> UInt {
+    guard span.slotSize <= Self.largestSlot else { return 0 }
+    let older = keepsOlder.load(ordering: .relaxed) ? held : 0
+    let isFull =
+      heldBytes.load(ordering: .relaxed) >= limit.load(ordering: .relaxed)
+    let kept = older | (isFull ? 0 : dead)
+    heldBytes.add(kept.nonzeroBitCount * Int(span.slotSize), ordering: .relaxed)
+    return kept
+  }
+
+  /// Runs `body`, which collects. A cycle that begins to sweep meanwhile holds nothing.
+  func suspend(_ body: () -> Void) {
+    suspensions.add(1, ordering: .relaxed)
+    body()
+    suspensions.subtract(1, ordering: .relaxed)
+  }
+}

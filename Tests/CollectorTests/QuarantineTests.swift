@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Checked mode: how long freed slots are held out of use, and what that costs.
+
+import Collector
+import Heap
+import Testing
+
+@Suite("Quarantine")
+struct QuarantineTests {
+  private static let limit = Quarantine.smallestLimit
+
+  /// Makes garbage of many pages, in objects that are held when they are freed.
+  private static func makeGarbage(_ program: Program, bytes: Int) {
+    let size = 512 << 10
+    for _ in 0..<(bytes / size) { _ = program.makeBytes(count: size - 64) }
+  }
+
+  @Test("a freed slot is no object and nobody gets it until half of the limit has been freed")
+  func held() throws {
+    let fixture = try HeapFixture { $0.checks = true }
+    fixture.attached { program in
+      let first = program.makeNode(value: 1)
+      let place = HeapSpan.slot(of: first, owner: fixture.heap.pageHeap.owner)
+      program.cycle()
+      #expect(fixture.place(of: first) == nil)
+      #expect(program.load(first, HeapFixture.value) == 0xdbdb_dbdb_dbdb_dbdb)
+      #expect(place?.span.heldCount == 1 && fixture.shelf(fixture.node).spanCount == 1)
+      // More nodes than the span has slots for: each other slot of it is used.
+      for _ in 0..<400 { #expect(program.makeNode() != first) }
+      program.cycle()
+      #expect(fixture.problems.isEmpty)
+      #expect(fixture.objects(of: fixture.node).isEmpty)
+      // What this cycle frees is held, and what was held before is free after the next one.
+      Self.makeGarbage(program, bytes: Self.limit / 4 * 3)
+      program.cycle()
+      #expect(place?.span.heldCount == place?.span.slotCount)
+      program.cycle()
+      #expect(fixture.shelf(fixture.node).spanCount == 0)
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("a span with nothing but held slots is full, and is a large object's after a cycle, too")
+  func lists() throws {
+    let fixture = try HeapFixture { $0.checks = true }
+    fixture.attached { program in
+      _ = program.makeBytes(count: 100_000)
+      for _ in 0..<170 { _ = program.makeNode() }
+      program.cycle()
+      let generation = program.heap.generation
+      #expect(fixture.shelf(fixture.node).count(of: generation) == (partial: 0, full: 1))
+      #expect(fixture.shelf(fixture.bytes, in: .large).count(of: generation) == (0, 1))
+      #expect(fixture.heap.usageBySizeClass.allSatisfy { $0.objects == 0 && $0.bytes == 0 })
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("what is held stays within the limit, however much is freed")
+  func bounded() throws {
+    let fixture = try HeapFixture { $0.checks = true }
+    fixture.attached { program in
+      var most = 0
+      for _ in 0..<8 {
+        Self.makeGarbage(program, bytes: Self.limit * 3 / 4)
+        program.cycle()
+        most = max(most, fixture.heap.pageHeap.usage.spanBytes)
+      }
+      #expect(most > Self.limit / 2 && most <= Self.limit * 5 / 4)
+      Self.makeGarbage(program, bytes: Self.limit * 2)
+      program.cycle()
+      #expect(fixture.heap.pageHeap.usage.spanBytes <= Self.limit * 5 / 4)
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("an object that would take much of the limit is not held")
+  func large() throws {
+    let fixture = try HeapFixture { $0.checks = true }
+    fixture.attached { program in
+      _ = program.makeBytes(count: Quarantine.largestSlot + 1)
+      program.cycle()
+      #expect(fixture.heap.pageHeap.usage.spanCount == 0)
+    }
+  }
+
+  @Test("a request is not refused for the sake of what is held")
+  func hardLimit() throws {
+    let fixture = try HeapFixture {
+      $0.checks = true
+      $0.hardLimit = 4 << 20
+    }
+    fixture.attached { program in
+      var refused = 0
+      for _ in 0..<40 where program.tryArray(fixture.bytes, count: 500_000) == nil { refused += 1 }
+      for _ in 0..<2000 where program.tryArray(fixture.bytes, count: 8000) == nil { refused += 1 }
+      #expect(refused == 0)
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("a collection for all leaves nothing held")
+  func all() throws {
+    let fixture = try HeapFixture { $0.checks = true }
+    fixture.attached { program in
+      for _ in 0..<1000 { _ = program.makeNode() }
+      program.heap.collectAndWait()
+      #expect(fixture.heap.pageHeap.usage.spanCount > 0)
+      program.heap.collectAndWaitForAll()
+      #expect(fixture.heap.pageHeap.usage.spanCount == 0)
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+}
