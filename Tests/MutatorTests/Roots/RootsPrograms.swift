@@ -47,6 +47,11 @@ enum RootsPrograms {
     case link(HeapRef<Node>, Chain)
   }
 
+  enum Value {
+    case box(Box)
+    case number(Int)
+  }
+
   enum List {
     case end
     case link(HeapRef<Node>, HeapRef<Rest>)
@@ -180,6 +185,37 @@ enum RootsPrograms {
     use(mutator.allocate(Node(next: place[0])))
   }
 
+  // MARK: - Variadic parameters
+
+  @inline(never)
+  static func make(_ key: Int, in mutator: HeapMutator) -> HeapRef<Node> {
+    mutator.allocate(Node(key: key))
+  }
+
+  @inline(never)
+  static func link(in mutator: HeapMutator, _ nodes: HeapRef<Node>...) {
+    work(in: mutator)
+    for node in nodes { use(mutator.allocate(Node(next: node))) }
+  }
+
+  @inline(never)
+  static func variadic(in mutator: HeapMutator) {
+    link(in: mutator, make(1, in: mutator), make(2, in: mutator))
+  }
+
+  @inline(never)
+  static func linkRight<let count: Int>(
+    in mutator: HeapMutator, _ nodes: InlineArray<count, HeapRef<Node>>
+  ) {
+    work(in: mutator)
+    for index in nodes.indices { use(mutator.allocate(Node(next: nodes[index]))) }
+  }
+
+  @inline(never)
+  static func variadicRight(in mutator: HeapMutator) {
+    linkRight(in: mutator, [make(1, in: mutator), make(2, in: mutator)])
+  }
+
   // MARK: - Closures
 
   @inline(never)
@@ -208,6 +244,25 @@ enum RootsPrograms {
     link(mutator.allocate(Node(key: 2)))
   }
 
+  /// A mistake in debug builds only.
+  @inline(never)
+  static func nestedFunction(in mutator: HeapMutator) {
+    var first: HeapRef<Node>?
+    func load() { first = mutator.allocate(Node(key: 1)) }
+    load()
+    work(in: mutator)
+    use(mutator.allocate(Node(next: first)))
+  }
+
+  @inline(never)
+  static func nestedFunctionRight(in mutator: HeapMutator) {
+    var first: HeapRef<Node>?
+    func load(_ node: inout HeapRef<Node>?) { node = mutator.allocate(Node(key: 1)) }
+    load(&first)
+    work(in: mutator)
+    use(mutator.allocate(Node(next: first)))
+  }
+
   // MARK: - Boxes
 
   @inline(never)
@@ -232,6 +287,30 @@ enum RootsPrograms {
     let shape = makeBox(in: mutator)
     work(in: mutator)
     use(mutator.allocate(Node(next: shape.node)))
+  }
+
+  @inline(never)
+  static func makeAny(in mutator: HeapMutator) -> Any {
+    Box(node: mutator.allocate(Node(key: 1)))
+  }
+
+  @inline(never)
+  static func any(in mutator: HeapMutator) {
+    let value = makeAny(in: mutator)
+    work(in: mutator)
+    if let box = value as? Box { use(mutator.allocate(Node(next: box.node))) }
+  }
+
+  @inline(never)
+  static func makeValue(in mutator: HeapMutator) -> Value {
+    .box(Box(node: mutator.allocate(Node(key: 1))))
+  }
+
+  @inline(never)
+  static func anyRight(in mutator: HeapMutator) {
+    let value = makeValue(in: mutator)
+    work(in: mutator)
+    if case .box(let box) = value { use(mutator.allocate(Node(next: box.node))) }
   }
 
   @inline(never)
@@ -317,6 +396,23 @@ enum RootsPrograms {
   static func taskRight(_ heap: ManagedHeap) async {
     let first = heap.withMutator { HeapRoot($0.allocate(Node(key: 1)), in: $0) }
     await Task.yield()
+    heap.withMutator { use($0.allocate(Node(next: first.get(in: $0)))) }
+  }
+
+  @inline(never)
+  static func asyncCapture(_ heap: ManagedHeap) async {
+    var first: HeapRef<Node>?
+    let load = { () async in heap.withMutator { first = $0.allocate(Node(key: 1)) } }
+    await load()
+    heap.withMutator { work(in: $0) }
+    heap.withMutator { use($0.allocate(Node(next: first))) }
+  }
+
+  @inline(never)
+  static func asyncCaptureRight(_ heap: ManagedHeap) async {
+    let load = { () async in heap.withMutator { HeapRoot($0.allocate(Node(key: 1)), in: $0) } }
+    let first = await load()
+    heap.withMutator { work(in: $0) }
     heap.withMutator { use($0.allocate(Node(next: first.get(in: $0)))) }
   }
 

@@ -13,8 +13,18 @@ import Testing
 
 /// The pairs of programs.
 private enum Place: String, Codable, CaseIterable {
-  case array, dictionary, classProperty, global, ownMemory, closure, existential, indirectEnum
-  case error, accessor, between
+  case array, dictionary, variadic, classProperty, global, ownMemory, closure, nestedFunction
+  case existential, any, indirectEnum, error, accessor, between
+
+  /// The places that the collector does not look at in this build.
+  static var unseen: [Place] {
+    #if DEBUG
+      allCases
+    #else
+      // An optimised build keeps the variable on the stack.
+      allCases.filter { $0 != .nestedFunction }
+    #endif
+  }
 
   /// Runs one of the two programs.
   func run(_ heap: ManagedHeap, isRight: Bool) {
@@ -28,6 +38,8 @@ private enum Place: String, Codable, CaseIterable {
         isRight ? Programs.arrayRight(in: mutator) : Programs.array(in: mutator)
       case .dictionary:
         isRight ? Programs.dictionaryRight(in: mutator) : Programs.dictionary(in: mutator)
+      case .variadic:
+        isRight ? Programs.variadicRight(in: mutator) : Programs.variadic(in: mutator)
       case .classProperty:
         isRight
           ? Programs.classPropertyRight(.init(in: mutator), in: mutator)
@@ -38,8 +50,13 @@ private enum Place: String, Codable, CaseIterable {
         isRight ? Programs.ownMemoryRight(in: mutator) : Programs.ownMemory(in: mutator)
       case .closure:
         isRight ? Programs.closureRight(in: mutator) : Programs.closure(in: mutator)
+      case .nestedFunction:
+        isRight
+          ? Programs.nestedFunctionRight(in: mutator) : Programs.nestedFunction(in: mutator)
       case .existential:
         isRight ? Programs.existentialRight(in: mutator) : Programs.existential(in: mutator)
+      case .any:
+        isRight ? Programs.anyRight(in: mutator) : Programs.any(in: mutator)
       case .indirectEnum:
         isRight ? Programs.indirectEnumRight(in: mutator) : Programs.indirectEnum(in: mutator)
       case .error:
@@ -91,7 +108,7 @@ private enum Escaped {
   }
 
   @Test(
-    "a reference that is kept where the collector does not look is found", arguments: Place.allCases
+    "a reference that is kept where the collector does not look is found", arguments: Place.unseen
   )
   fileprivate func wrong(place: Place) async {
     let result = await #expect(
@@ -117,6 +134,17 @@ private enum Escaped {
     expectFound(result)
   }
 
+  @Test("a reference in a variable that an async closure has captured is found")
+  func asyncCapture() async {
+    let result = await #expect(
+      processExitsWith: .failure, observing: [\.standardErrorContent]
+    ) {
+      let heap = try Self.heap()
+      for _ in 0..<Self.turns { await RootsPrograms.asyncCapture(heap) }
+    }
+    expectFound(result)
+  }
+
   @Test("the programs that are right run through", arguments: Place.allCases)
   fileprivate func right(place: Place) throws {
     let heap = try Self.heap()
@@ -128,7 +156,10 @@ private enum Escaped {
   @Test("the task that is right runs through")
   func taskRight() async throws {
     let heap = try Self.heap()
-    for _ in 0..<10 { await RootsPrograms.taskRight(heap) }
+    for _ in 0..<10 {
+      await RootsPrograms.taskRight(heap)
+      await RootsPrograms.asyncCaptureRight(heap)
+    }
     HeapCheck.expectEmpty(heap)
   }
 
