@@ -248,6 +248,32 @@ struct VerifierTests {
     await #expect(processExitsWith: .success) { try Self.verifyEnum(isReference: false) }
   }
 
+  @Test("an enum that holds no address of an object is not asked for its references")
+  func numbersInEnums() throws {
+    let asked = Atomic(0)
+    let fixture = try HeapFixture()
+    let layout = try fixture.heap.register(
+      .init(
+        kind: .array, size: 16, alignment: 8, elementsOffset: 8, references: [], ambiguous: [8]),
+      name: "Enums",
+      enumReferences: { value, body in
+        asked.add(1, ordering: .relaxed)
+        let word = heap_load_word(value + 8)
+        if word > 500 * 4711 { body(8, word) }
+      })
+    fixture.attached { program in
+      guard let array = program.tryArray(layout, count: 500) else { return }
+      let root = program.root(array)
+      for i in 0..<500 { program.initialize(array, 16 + 16 * i, UInt(i) * 4711) }
+      program.initialize(array, 16 + 16 * 70, program.makeNode())
+      program.initialize(array, 16 + 16 * 7, root.reference + 8)
+      program.cycle()
+      // The two rules that look at references ask once each.
+      #expect(asked.load(ordering: .relaxed) == 4)
+      #expect(fixture.objects(of: fixture.node).count == 1)
+    }
+  }
+
   @Test("a reference in an enum to an object that is not marked is found")
   func referenceInEnum() async {
     let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {

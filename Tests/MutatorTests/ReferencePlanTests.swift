@@ -78,6 +78,7 @@ private struct PlanFields {
   /// What a walk finds: `path = number`, references that are not nil.
   private func walk<T>(_ value: T) -> [String] {
     var found: [String] = []
+    var inEnums: [(Int, UInt)] = []
     unsafe withUnsafePointer(to: value) { address in
       let bytes = unsafe UnsafeRawPointer(address)
       unsafe ReferencePlan.of(T.self).walk(bytes) { reference, path in
@@ -85,7 +86,14 @@ private struct PlanFields {
         let there = unsafe bytes.loadUnaligned(fromByteOffset: reference.offset, as: UInt.self)
         #expect(there == reference.word)
         if reference.word != 0 { found.append("\(path) = \(reference.word >> 4)") }
+        if path.steps.contains(where: { if case .inCase = $0 { true } else { false } }) {
+          inEnums.append((reference.offset, reference.word))
+        }
       }
+      // Without paths, it finds what lies in an enum, in the same order.
+      var words: [(Int, UInt)] = []
+      unsafe ReferencePlan.of(T.self).forEachEnumReference(in: bytes) { words.append(($0, $1)) }
+      #expect(words.elementsEqual(inEnums, by: ==))
     }
     return found
   }

@@ -107,17 +107,13 @@ package final class Verifier: Sendable {
 
   /// Rule 3.
   private func checkReachable(_ report: (String) -> Void) {
-    var found: [HeapSpan: [UInt]] = [:]
+    var found: [HeapSpan: [Bool]] = [:]
     var work: [(HeapSpan, Int)] = []
     func reach(_ word: UInt) {
       guard let (span, slot) = HeapSpan.lookUp(word, owner: owner) else { return }
-      let bit = HeapSpan.bit(slot)
-      var words = found.removeValue(forKey: span) ?? Array(repeating: 0, count: span.wordCount)
-      let isNew = words[slot >> 6] & bit == 0
-      words[slot >> 6] |= bit
-      found[span] = words
-      guard isNew else { return }
-      work.append((span, slot))
+      // Changed in place.
+      let isNew = found[span, default: Array(repeating: false, count: span.slotCount)][slot].set()
+      if isNew { work.append((span, slot)) }
     }
     for root in roots.references { reach(root) }
     handshakes.registry.forEach { mutator, _ in
@@ -160,7 +156,8 @@ package final class Verifier: Sendable {
   ///
   /// An ambiguous word counts if the enum that it lies in says that it is a reference. After
   /// marking has ended, a store may have put any number into the payload of an enum, and that
-  /// number may look like a reference to garbage. Of layouts whose enums are not known, a word
+  /// number may look like a reference to garbage. Enums without an address of any heap in their
+  /// ambiguous words are not asked. Of layouts whose enums are not known, a word
   /// counts if it points at an allocated slot.
   package func forEachReference(
     of object: UInt, _ layout: HeapLayout, _ body: (_ offset: Int, _ reference: UInt) -> Void
@@ -174,6 +171,8 @@ package final class Verifier: Sendable {
       }
     }
     layout.forEachValue(of: object) { start in
+      // Cheap, and most values of an enum are no references.
+      guard layout.mayRefer(object + UInt(start)) else { return }
       enumReferences(object + UInt(start)) { offset, word in
         if word != 0 { body(start + offset, word) }
       }
@@ -209,5 +208,24 @@ extension HeapSpan {
         bits &= bits - 1
       }
     }
+  }
+}
+
+extension HeapLayout {
+  /// Whether an ambiguous word of a value is an address in an arena of any heap.
+  fileprivate func mayRefer(_ value: UInt) -> Bool {
+    for i in unsafe ambiguous.indices {
+      let word = heap_load_word(value + UInt(unsafe ambiguous[i]))
+      if word != 0, ArenaTables.find(word) != nil { return true }
+    }
+    return false
+  }
+}
+
+extension Bool {
+  /// Becomes true; whether it was false.
+  fileprivate mutating func set() -> Bool {
+    defer { self = true }
+    return !self
   }
 }

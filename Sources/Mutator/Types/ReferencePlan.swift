@@ -137,13 +137,13 @@ package final class ReferencePlan: Sendable {
 
 /// The way from a value to a reference in it.
 package struct ReferencePath: CustomStringConvertible {
-  enum Step {
+  package enum Step {
     case field(String)
     case index(Int)
     case inCase(String)
   }
 
-  fileprivate(set) var steps: [Step] = []
+  package fileprivate(set) var steps: [Step] = []
 
   /// `edges[2]`, `value.case pair.0`; empty for the value itself.
   package var description: String { Self.text(of: steps[...]) }
@@ -225,17 +225,67 @@ extension ReferencePlan.Choice {
     _ value: UnsafeRawPointer, at offset: Int, _ path: inout ReferencePath,
     _ body: (ReferencePlan.Found, ReferencePath) -> Void
   ) {
+    unsafe withPayload(of: value) { found, payload in
+      path.steps.append(.inCase(type.isOptional ? "" : "case " + found.name))
+      unsafe found.plan.walk(payload, at: offset, &path, body)
+      path.steps.removeLast()
+    }
+  }
+
+  /// Calls `body` with the case that a value has and a copy of its payload, if references can be in
+  /// it.
+  fileprivate func withPayload(
+    of value: UnsafeRawPointer,
+    _ body: (_ found: (name: String, plan: ReferencePlan), _ payload: UnsafeRawPointer) -> Void
+  ) {
     let tag = unsafe type.enumTag(of: value)
     guard cases.indices.contains(tag), !cases[tag].plan.isEmpty else { return }
-    path.steps.append(.inCase(type.isOptional ? "" : "case " + cases[tag].name))
     unsafe withUnsafeTemporaryAllocation(byteCount: type.size, alignment: type.alignment) {
       buffer in
       guard let payload = buffer.baseAddress else { return }
       unsafe payload.copyMemory(from: value, byteCount: type.size)
       unsafe type.projectPayload(payload)
-      unsafe cases[tag].plan.walk(payload, at: offset, &path, body)
+      unsafe body(cases[tag], UnsafeRawPointer(payload))
     }
-    path.steps.removeLast()
+  }
+}
+
+// MARK: - Without paths
+
+extension ReferencePlan {
+  /// Calls `body` with the offset and the word of every reference in the enums of a value.
+  ///
+  /// For the verifier, which asks for every enum of the heap in every cycle and needs no names: a
+  /// path takes ten times as long.
+  ///
+  /// - Parameter value: where the value is. Nobody else may change it meanwhile.
+  package func forEachEnumReference(
+    in value: UnsafeRawPointer, _ body: (_ offset: Int, _ word: UInt) -> Void
+  ) {
+    unsafe forEachReference(in: value, at: 0, isInEnum: false, body)
+  }
+
+  private func forEachReference(
+    in value: UnsafeRawPointer, at offset: Int, isInEnum: Bool, _ body: (Int, UInt) -> Void
+  ) {
+    for part in parts {
+      let (start, offset) = unsafe (value + part.offset, offset + part.offset)
+      switch part.content {
+      case .reference:
+        if isInEnum { unsafe body(offset, start.load(as: UInt.self)) }
+      case .nested(let plan):
+        unsafe plan.forEachReference(in: start, at: offset, isInEnum: isInEnum, body)
+      case .repeated(let plan, let count, let stride):
+        for index in 0..<count {
+          unsafe plan.forEachReference(
+            in: start + index * stride, at: offset + index * stride, isInEnum: isInEnum, body)
+        }
+      case .choice(let choice):
+        unsafe choice.withPayload(of: start) { found, payload in
+          unsafe found.plan.forEachReference(in: payload, at: offset, isInEnum: true, body)
+        }
+      }
+    }
   }
 }
 

@@ -113,14 +113,17 @@ package final class TypeTable: Sendable {
     _ description: HeapLayout.Description, _ name: String, of type: Any.Type
   ) throws(HeapError) -> HeapLayout {
     do throws(SystemFailure) {
-      let enums = Set(description.ambiguous)
+      // By word: an enum's references are the layout's ambiguous words.
+      var isAmbiguous = Array(repeating: false, count: (description.ambiguous.max() ?? -8) / 8 + 1)
+      for offset in description.ambiguous { isAmbiguous[offset / 8] = true }
+      let words = isAmbiguous
       return try core.register(
         description, name: name,
         fieldName: { offset in LayoutDerivation.fieldPath(in: type, at: offset) },
         enumReferences: { value, body in
           guard let start = unsafe UnsafeRawPointer(bitPattern: value) else { return }
-          unsafe ReferencePlan.of(type).walk(start) { found, _ in
-            if enums.contains(found.offset) { body(found.offset, found.word) }
+          unsafe ReferencePlan.of(type).forEachEnumReference(in: start) { offset, word in
+            if offset / 8 < words.count, words[offset / 8] { body(offset, word) }
           }
         })
     } catch {
