@@ -150,4 +150,37 @@ struct PacingTests {
     }
     #expect(fixture.heap.counters.forcedCycles.load(ordering: .relaxed) == 0)
   }
+
+  /// The goal after a cycle that began at `before` allocated bytes and ended at `after`.
+  private func goal(before: Int, after: Int, marked: Int, percent: Int = 100) throws -> Int {
+    let fixture = try HeapFixture {
+      $0.percent = percent
+      $0.minimumHeap = 0
+    }
+    let (words, pacer) = (unsafe fixture.heap.words, fixture.heap.pacer)
+    pacer.cycleEnded(live: 100 << 20, roots: 0)
+    unsafe words.pointee.allocatedBytes.store(before, ordering: .relaxed)
+    pacer.markingBegan()
+    unsafe words.pointee.allocatedBytes.store(after, ordering: .relaxed)
+    pacer.markingEnded(marked: marked)
+    #expect(unsafe words.pointee.allocatedBytes.load(ordering: .relaxed) == after)
+    pacer.cycleEnded(live: marked, roots: 0)
+    #expect(unsafe words.pointee.allocatedBytes.load(ordering: .relaxed) == marked)
+    return unsafe words.pointee.goal.load(ordering: .relaxed)
+  }
+
+  @Test("what is allocated past the goal while the heap is marked does not raise the next goal")
+  func pastTheGoal() throws {
+    // 100 MiB live, so the goal is 200: 50 are allocated black before it, 500 after it.
+    #expect(try goal(before: 150 << 20, after: 200 << 20, marked: 150 << 20) == 300 << 20)
+    #expect(try goal(before: 150 << 20, after: 700 << 20, marked: 650 << 20) == 300 << 20)
+  }
+
+  @Test("what was allocated past the goal before marking began counts, if it lives")
+  func beforeMarking() throws {
+    #expect(try goal(before: 700 << 20, after: 700 << 20, marked: 650 << 20) == 1300 << 20)
+    // Even with a goal that leaves no room.
+    #expect(
+      try goal(before: 700 << 20, after: 800 << 20, marked: 800 << 20, percent: 0) == 700 << 20)
+  }
 }

@@ -31,7 +31,7 @@ internal import Synchronization
 package final class Allocator: Sendable {
   let pageHeap: PageHeap
   let safepoints: Safepoints
-  private let sweeper: Sweeper
+  let sweeper: Sweeper
   private let requests: CycleRequests
   /// Nil: the heap is unchecked.
   private let quarantine: Quarantine?

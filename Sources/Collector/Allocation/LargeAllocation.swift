@@ -3,6 +3,10 @@
 
 // Large objects: over 32 KiB, a span each, straight from the page heap.
 //
+// A thread that allocates large objects takes memory faster than anybody marks or sweeps. So it
+// waits for the end of a cycle when the object would take the heap past its goal
+// (Safepoints.waitForCycle), and sweeps as many pages of dead large objects as it wants to take.
+//
 // The memory is zeroed (if the layout has references and the pages are not fresh from the
 // system) in pieces with a safepoint after each, so a gigabyte delays no handshake. Until the
 // object is handed to the caller its span is on no list, its slot is not allocated and nothing
@@ -25,9 +29,8 @@ extension Allocator {
     guard let pageCount = Geometry.pages(toHold: size), pageCount <= pageHeap.largestRequest
     else { return nil }
     safepoints.poll(mutator)
-    // A large object is accounted for when it exists, so `poll` has found nothing to account: a
-    // thread that allocates large objects only waits here.
-    safepoints.waitForCollector()
+    safepoints.waitForCycle(toTake: pageCount * Geometry.pageSize)
+    sweeper.sweepForPages(pageCount, shelf, mutator)
     var span = makeSpan(mutator, shelf, pageCount)
     for _ in 0..<2 where span == nil {
       collectForMemory()

@@ -9,6 +9,12 @@
 // stored under the lock: so a decision never overwrites a later one, and never mixes old rules
 // with new figures.
 //
+// What is allocated while a cycle marks counts as live at its end, whether it is or not. Objects
+// that live are a reason for the heap to grow, and the next cycle will find them. That marking was
+// slow is none: what was allocated past the goal meanwhile does not raise the next goal. If it did,
+// a program that allocates faster than its graph is marked would get a larger goal, and allocate
+// still more, with every cycle.
+//
 // Guarded by: the lock inside. The words are read without it (HeapWords).
 
 internal import Heap
@@ -22,6 +28,12 @@ internal import Synchronization
     var rules: Pacing
     var live = 0
     var roots = 0
+    /// Bytes allocated when the last marking began.
+    var before = 0
+    /// Bytes that the last marking found dead.
+    var dead = 0
+    /// Bytes of what the last marking found live that do not raise the goal.
+    var excess = 0
   }
 
   private let state: HeapLock<State>
@@ -58,9 +70,36 @@ internal import Synchronization
     }
   }
 
-  /// A cycle has found so many bytes live, and scanned so many bytes of roots and stacks.
-  func cycleEnded(live: Int, roots: Int) {
-    decide { ($0.live, $0.roots) = (live, roots) }
+  // MARK: - A cycle
+
+  /// Mutators have begun to allocate black.
+  package func markingBegan() {
+    let allocated = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
+    state.withLock { $0.before = allocated }
+  }
+
+  /// Marking has ended, and has found `marked` bytes. The rest is dead.
+  package func markingEnded(marked: Int) {
+    let allocated = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
+    let goal = unsafe words.pointee.goal.load(ordering: .relaxed)
+    state.withLock { state in
+      state.dead = allocated - marked
+      state.excess = max(0, allocated.saturatingAdd(-max(goal, state.before)))
+    }
+  }
+
+  /// What is dead can be swept from now on: it does not count any longer. Before that, whoever
+  /// waits because the heap is past its goal still waits.
+  ///
+  /// - Parameters:
+  ///   - live: bytes that the cycle has found.
+  ///   - roots: bytes of roots and stacks that it has scanned.
+  package func cycleEnded(live: Int, roots: Int) {
+    decide { state in
+      unsafe words.pointee.allocatedBytes.subtract(state.dead, ordering: .relaxed)
+      (state.live, state.roots) = (max(live - state.excess, 0), roots)
+      (state.dead, state.excess) = (0, 0)
+    }
   }
 
   private func decide(_ change: (inout State) -> Void) {

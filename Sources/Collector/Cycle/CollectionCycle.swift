@@ -118,6 +118,7 @@ internal import Synchronization
 
   package func scanStacksAndRoots() {
     handshakes.perform(.scan) { $0.allocatesBlack = true }
+    pacer.markingBegan()
     roots.scan()
   }
 
@@ -184,10 +185,8 @@ internal import Synchronization
   // MARK: - 7. Advance the generation
 
   package func advanceGeneration() {
-    // What is allocated from now on comes on top of what was marked. Set before mutators begin
-    // to allocate white in their answers.
-    let marked = counters.markedBytes.load(ordering: .relaxed)
-    unsafe words.pointee.allocatedBytes.store(marked, ordering: .relaxed)
+    // Before mutators begin to allocate white, in their answers: that comes on top.
+    pacer.markingEnded(marked: counters.markedBytes.load(ordering: .relaxed))
     handshakes.perform(.returnSpans) { state in
       state.allocatesBlack = false
       state.generation &+= 1
@@ -196,6 +195,9 @@ internal import Synchronization
     }
     counters.endMarking()
     handshakes.registry.retireUnused { counters.keepTally(of: $0) }
+    // Before those who wait for the cycle are woken: this thread may have to stand back for them,
+    // and they are to sweep before they take fresh memory.
+    sweeper.open(unsafe words.pointee.generation.load(ordering: .relaxed))
     pacer.cycleEnded(
       live: counters.liveBytes.load(ordering: .relaxed),
       roots: counters.rootBytes.load(ordering: .relaxed))
@@ -203,7 +205,6 @@ internal import Synchronization
     // A thread may have changed the rules since, and its request was cleared with the others.
     pacer.requestIfDue()
     requests.noteMarking()
-    sweeper.open(unsafe words.pointee.generation.load(ordering: .relaxed))
   }
 
   // MARK: - 8. Sweep

@@ -89,19 +89,60 @@ internal import Synchronization
     if unsafe total >= words.pointee.trigger.load(ordering: .relaxed) { requests.request() }
   }
 
-  /// Nanoseconds that a thread past the goal waits for the collector at a time.
-  private static var patience: Int { 500_000 }
+  // MARK: - Waiting
 
-  /// Lets the collector catch up, if the heap has outgrown its goal. On a machine with fewer
-  /// processors than busy threads the collector's may not have run yet, or stands still with the
-  /// grey spans in its hands, so that assists find nothing to do. The wait ends when marking
-  /// begins or ends, and is short: a collector that is stuck stops nobody.
-  func waitForCollector() {
-    let total = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
-    guard unsafe total >= words.pointee.goal.load(ordering: .relaxed),
-      unsafe words.pointee.cycleIsWanted.load(ordering: .relaxed)
-    else { return }
+  // On a machine with fewer processors than busy threads the collector's may not have run yet, or
+  // stands still with the grey spans in its hands, so that assists find nothing to do. A thread
+  // that takes memory past the goal waits then, in a blocking region. Every wait has a limit: a
+  // collector that is stuck (a thread comes to no safepoint) stops nobody for good.
+
+  /// Nanoseconds that a refill past the goal waits at the most.
+  private static var refillPatience: Int { 500_000 }
+
+  /// Nanoseconds that a large object past the goal waits at the most, for each byte: with a
+  /// collector that is stuck, a thread takes 16 MiB a second. Less lets the heap grow further
+  /// past the goal while a large graph is marked, more holds threads up longer that nobody helps.
+  private static var patiencePerByte: Int { 60 }
+
+  /// And never longer than this, in nanoseconds. Threads that delay the collector have been
+  /// reported by then (Handshake.swift).
+  private static var longestPatience: Int { 10_000_000_000 }
+
+  /// Lets the collector catch up, if the heap has outgrown its goal: until marking begins, when
+  /// there is something to assist with, or until it ends.
+  private func waitForCollector() {
+    guard isPastGoal(with: 0) else { return }
     let seen = requests.markingCount
-    CollectedHeap.blocking { requests.awaitMarking(since: seen, atMost: Self.patience) }
+    CollectedHeap.blocking { requests.awaitMarking(since: seen, atMost: Self.refillPatience) }
+  }
+
+  /// Lets a collection come to its end, if a large object would take the heap past its goal.
+  ///
+  /// A large object can be many times what a refill takes, and costs its thread little time. Half
+  /// a millisecond each would hold up nobody.
+  func waitForCycle(toTake bytes: Int) {
+    guard isPastGoal(with: bytes) else { return }
+    let cycles = cycleCount
+    let patience = min(bytes.scaled(by: Self.patiencePerByte, over: 1), Self.longestPatience)
+    let end = heap_now() + UInt64(patience)
+    CollectedHeap.blocking {
+      while true {
+        // Before the look at what it stands for.
+        let seen = requests.markingCount
+        let now = heap_now()
+        guard cycleCount == cycles, now < end, isPastGoal(with: bytes) else { return }
+        requests.awaitMarking(since: seen, atMost: Int(end - now))
+      }
+    }
+  }
+
+  private var cycleCount: Int { marking.counters.cycles.load(ordering: .relaxed) }
+
+  /// Whether so many bytes more take the heap past its goal, and a cycle is wanted or under way.
+  private func isPastGoal(with bytes: Int) -> Bool {
+    // Relaxed: quantities and a hint.
+    let total = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed).saturatingAdd(bytes)
+    return unsafe total >= words.pointee.goal.load(ordering: .relaxed)
+      && words.pointee.cycleIsWanted.load(ordering: .relaxed)
   }
 }

@@ -6,7 +6,8 @@
 // A span is swept by whoever takes it from an unswept list: the collector's thread, which goes
 // through all shelves after a cycle, or a mutator that wants slots of just that kind. The
 // collector gives an empty span to the page heap, where it can serve any class next. A mutator
-// keeps it: it wants the slots.
+// keeps it: it wants the slots. A mutator that wants a large object sweeps other large ones until
+// as many pages are free as it is about to take; these go to the page heap too.
 //
 // Sweeping may begin when every mutator has handed its spans back and allocates white: then
 // `sweepableGeneration` is the heap's generation. It ends in two steps. The collector sweeps all
@@ -124,14 +125,55 @@ internal import Synchronization
     unsafe words.pointee.sweepableGeneration.store(generation, ordering: .releasing)
   }
 
-  // MARK: - A mutator that needs slots
+  // MARK: - A mutator that needs memory
 
-  /// Full spans that are swept in search of a free slot before a fresh span is taken.
+  /// Spans with no free slot that are swept in vain before a fresh span is taken.
   /// More keeps the heap denser, less makes the worst case of a refill shorter.
   private static var searchBudget: Int { 8 }
 
   /// A swept span with free slots from a shelf's unswept lists, owned by the mutator.
   package func sweepForSlots(_ shelf: SpanShelf, _ mutator: AttachedMutator) -> HeapSpan? {
+    whileOpen(shelf, mutator) { generation in
+      // A partial span has free slots whatever the marks say.
+      if let span = shelf.popPartial(of: generation &- 1) {
+        sweep(span, to: generation)
+        return span
+      }
+      for _ in 0..<Self.searchBudget {
+        guard let span = shelf.popFull(of: generation &- 1) else { return nil }
+        sweep(span, to: generation)
+        if span.usedCount < span.slotCount { return span }
+        shelf.put(span)
+      }
+      return nil
+    }
+  }
+
+  /// Sweeps large objects of a shelf until as many pages are free again as a mutator is about to
+  /// take. So threads that allocate large objects do not run away from the collector's sweep.
+  package func sweepForPages(_ pageCount: Int, _ shelf: SpanShelf, _ mutator: AttachedMutator) {
+    _ = whileOpen(shelf, mutator) { generation -> HeapSpan? in
+      var (freed, kept) = (0, 0)
+      while freed < pageCount, kept < Self.searchBudget,
+        let span = shelf.popFull(of: generation &- 1)
+      {
+        sweep(span, to: generation)
+        if span.usedCount == 0 {
+          freed += span.pageCount
+          pageHeap.freeSpan(span)
+        } else {
+          kept += 1
+          shelf.put(span)
+        }
+      }
+      return nil
+    }
+  }
+
+  /// What `body` finds among a shelf's unswept spans, if there are any and mutators may sweep.
+  private func whileOpen(
+    _ shelf: SpanShelf, _ mutator: AttachedMutator, _ body: (_ generation: UInt32) -> HeapSpan?
+  ) -> HeapSpan? {
     let state = unsafe mutator.state
     let generation = unsafe state.pointee.generation
     // Acquiring: pairs with `open`, so an empty list is empty for good.
@@ -151,17 +193,6 @@ internal import Synchronization
       unsafe _ = state.pointee.tally.sweepNanoseconds.add(
         Int(heap_now() - start), ordering: .relaxed)
     }
-    // A partial span has free slots whatever the marks say.
-    if let span = shelf.popPartial(of: generation &- 1) {
-      sweep(span, to: generation)
-      return span
-    }
-    for _ in 0..<Self.searchBudget {
-      guard let span = shelf.popFull(of: generation &- 1) else { return nil }
-      sweep(span, to: generation)
-      if span.usedCount < span.slotCount { return span }
-      shelf.put(span)
-    }
-    return nil
+    return body(generation)
   }
 }
