@@ -35,7 +35,7 @@
  *                  GARBAGE     what nobody could reach when the flag went up must be white when marking ends
  *                  POLLS       mutators answer when asked; with LTL `ends`
  * Variants         NOTE_AFTER: an assist notes only when it is through; LOOK_AGAIN: a first round that was not clean is looked at
- *                  once more, as the last one is (the loop in the code does). Each is as good; not both together
+ *                  once more, as the last one is, and may end marking. Each is as good; not both together. The code has neither
  * Smaller searches EAGER       see below; FINE: a flush in its single steps; STORELESS: no stores but initialising ones;
  *                  BLACK_START: begins when all stacks have been scanned; CHAIN: one graph; FEW_STORES: mutator 0 clears slots,
  *                  mutator 1 stores into f[0] and has a small buffer

@@ -144,7 +144,8 @@ internal import Synchronization
   /// Marks until nothing is white that is reachable.
   ///
   /// A round: mark all that is queued, then have every mutator flush its buffer. The round is clean
-  /// when no work was found in it (SharedMarking.hasWork). One clean round proves too little.
+  /// when no work was found in it (SharedMarking.hasWork). After a round that was not clean the
+  /// collector begins again. One clean round proves too little.
   /// Thread A answers, marks object X and is descheduled before it has queued X's span. Thread B
   /// then finds X already marked and notes nothing. A's next answer makes its work visible.
   /// Hence a second round, before which nothing is forgotten. After two clean rounds no buffer
@@ -156,24 +157,29 @@ internal import Synchronization
   ///
   /// Model: Verification/marking.pml, switches NO_CONFIRM, RESET_BETWEEN, UNLOCKED_END.
   package func terminateMarking() {
-    repeat {
+    while true {
       drain()
       // The handshake orders this before what mutators find in the round.
       marking.forgetWork()
       handshakes.perform(.flush)
+      // A round that was not clean proves nothing: begin again.
       if marking.hasWork { continue }
       handshakes.perform(.flush)
-    } while !roots.endMarking(unless: { marking.hasWork })
+      if roots.endMarking(unless: { marking.hasWork }) { return }
+    }
   }
 
   // MARK: - 6. Lower the barrier
 
   /// Ends the recording of stores.
   ///
-  /// Marking has ended, yet a buffer may hold a white object: an ambiguous word that was
-  /// overwritten since may look like a reference to one. That object is garbage, and so is what
-  /// is white behind it. Nobody changes it, so marking it without a barrier is sound. It has to
-  /// be marked whole: an object that lives on must not refer to one that is swept.
+  /// Marking has ended, yet white objects may be marked until the last mutator has answered `off`.
+  /// No buffer holds one: what is in the buffers has been marked. But ambiguous words pass by the
+  /// buffers. A store into an enum's payload marks at once what the old and the new words look
+  /// like references to (WriteBarrier.recordAggregate), and that may be garbage. Whatever is
+  /// white behind such an object is garbage too. Nobody changes it, so marking it without a
+  /// barrier is sound. It has to be marked whole: an object that lives on must not refer to one
+  /// that is swept. Hence the drain.
   package func lowerBarrier() {
     heap_barrier_lower()
     unsafe words.pointee.barrierIsUp.store(false, ordering: .releasing)
