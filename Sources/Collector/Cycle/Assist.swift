@@ -8,22 +8,31 @@
 // rest itself. Debt that finds nothing to do is forgiven: marking is about to end.
 //
 // An assist has grey spans in its hands for a while, where the collector does not see them.
-// Therefore it notes work twice: before it takes the first span, so that a collector that finds
-// the queue empty does not end the round, and after it has scanned the last one, before its next
-// answer. The second note is needed too. The collector may forget the first one at the beginning
-// of a round, while the assist still holds its spans:
+// Therefore it notes work when it has scanned the last one, before its next answer. A note before
+// it takes the first span is not enough: the collector may forget that one at the beginning of a
+// round, while the assist still holds its spans. O refers to X, and X to Y. O is grey, X and Y are
+// white, and all stacks have been scanned.
 //
-//   1. Ben's assist notes work and takes the last span. In it is an object that refers to X.
-//   2. The collector finds the queue empty, forgets what was noted, and asks for `flush`.
-//   3. Ada answers. Then she stores nil over the reference to X, and records X in her buffer.
-//   4. Ben scans the object, finds nil, and answers. Without a second note the round looks clean,
-//      with X white in Ada's buffer.
+//   1. Ben's assist notes work, and takes O out of the queue.
+//   2. The collector finds the queue empty, forgets the note, and asks for `flush`.
+//   3. Ada answers. Then she stores nil into O, and records X in her buffer.
+//   4. Ben scans O and finds nil. Without a second note he notes nothing. He answers.
+//   5. The collector finds the round clean, and asks for the second `flush`.
+//   6. Ben answers. Then he stores X, which he had loaded from O before step 1. He records X, and
+//      marks it because his buffer is full. He is held up before he notes that.
+//   7. Ada answers. X, in her buffer, is marked already: she notes nothing.
+//   8. The second round is clean too. Marking ends, nobody has read X, and Y is swept.
+//
+// With the note before the answer in step 4 the round is not clean in step 5. The note before the
+// first span is an extra: it may spare the collector a second `flush`, and it is what a loop would
+// need that looks at the same round twice (Documentation/Protocol.md, "Why an assist notes work
+// when it is through").
 //
 // An assist notes nothing when the queue is empty. A note without work would make the round
 // unclean, and with many threads allocating there would be one in every round: marking would not
 // end.
 //
-// Model: Verification/marking.pml, ASSIST; switches NO_NOTE, NOTE_BEFORE, NOTE_ALWAYS
+// Model: Verification/marking.pml, ASSIST; switches NO_NOTE, NOTE_BEFORE, NOTE_AFTER, NOTE_ALWAYS
 
 internal import CHeapShims
 internal import Heap
@@ -57,7 +66,7 @@ extension Safepoints {
       paid += unsafe state.pointee.marker.scannedBytes
     }
     unsafe state.pointee.marker.settle()
-    // See the head of the file.
+    // The note that the head of the file tells of.
     marking.noteWork()
     unsafe state.pointee.tally.assistNanoseconds
       .add(Int(heap_thread_cpu() - start), ordering: .relaxed)

@@ -13,8 +13,8 @@
 // Owner       all fields but `status`: the attached thread while the status says running or
 //             blocked; the collector while the status says serving; the registry's lock while
 //             the mutator is idle or gone.
-// Ordering    every transition of `status` acquires and releases, so what one side wrote before
-//             it gave the fields up is seen by the other.
+// Ordering    transitions of `status` acquire and release (MutatorStatus), so what one side
+//             wrote before it gave the fields up is seen by the other.
 // Lifetime    until the heap ends, and the same thread's all the time. A handle that a program
 //             keeps for too long finds a mutator that is blocked or gone, and is refused
 //             (AttachedMutator). It never finds one that another thread uses.

@@ -22,12 +22,13 @@
 //   serving → serving|waiter       the thread, which wants to leave and goes to sleep
 //   serving[|waiter] → blocked     the collector, having answered; wakes a waiter
 //
-// Each transition is one read-modify-write on one word, so there is no window between looking at
-// the state and changing it. A thread that leaves a blocking region waits for its own service
-// at the most, never for another thread's.
+// Each transition but one is a read-modify-write on one word, so there is no window between looking
+// at the state and changing it. The exception is running|request → running, a plain releasing
+// store: while the request stands, nobody but the thread writes the word. A thread that leaves a
+// blocking region waits for its own service at the most, never for another thread's.
 //
-// Ordering    Every transition acquires and releases: see Note [Status word] in
-//             Documentation/MemoryOrdering.md.
+// Ordering    Every transition releases, and every one but that store acquires: see
+//             Note [Status word] in Documentation/MemoryOrdering.md.
 // Model: Verification/handshake.pml
 
 internal import CHeapShims
@@ -80,7 +81,8 @@ extension AttachedMutator {
 
   /// The answer to a handshake has been given.
   func clearRequest() {
-    // Releasing: whoever sees the status, or the count of answers, sees what the answer did.
+    // A store will do: no handshake is posted before this one is over, and it is not over before
+    // the answer is counted. Releasing: whoever sees the status sees what the answer did.
     unsafe state.pointee.status.store(MutatorStatus.running, ordering: .releasing)
   }
 
