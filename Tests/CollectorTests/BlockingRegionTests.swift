@@ -169,6 +169,6 @@ struct BlockingRegionTests {
     }
     mayLeave.happen()
     for thread in others { thread.join() }
-    #expect(fixture.heap.counters.pauses.reduce(0, +) > 0)
+    #expect(fixture.heap.counters.pauses.count > 0)
   }
 }

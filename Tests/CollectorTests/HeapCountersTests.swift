@@ -39,13 +39,40 @@ struct HeapCountersTests {
     for length in [100, 1_000_000, 5, 100] as [UInt64] {
       counters.recordPause(nanoseconds: length)
     }
-    #expect(counters.pauses.reduce(0, +) == 4)
-    #expect(counters.pauses[PauseBuckets.index(of: 100)] == 2)
-    #expect(counters.pauseTotal.load(ordering: .relaxed) == 1_000_205)
-    #expect(counters.pauseLongest.load(ordering: .relaxed) == 1_000_000)
+    let pauses = counters.pauses
+    #expect(pauses.count == 4 && pauses.buckets[PauseBuckets.index(of: 100)] == 2)
+    #expect(pauses.total == 1_000_205 && pauses.longest == 1_000_000)
     let other = HeapCounters()
-    other.recordPause(nanoseconds: .max)
-    #expect(other.pauseLongest.load(ordering: .relaxed) == .max)
+    for _ in 0..<3 { other.recordPause(nanoseconds: .max) }
+    #expect(other.pauses.longest == .max && other.pauses.total == .max)
+  }
+
+  @Test("while pauses are recorded, their number and their sum belong together")
+  func consistentPauses() {
+    let counters = HeapCounters()
+    let isDone = Event()
+    let writer = TestThread {
+      while !isDone.hasHappened { counters.recordPause(nanoseconds: 1000) }
+    }
+    var wrong = 0
+    while counters.pauses.count < 50_000 {
+      let pauses = counters.pauses
+      if pauses.total != pauses.count * 1000 { wrong += 1 }
+    }
+    isDone.happen()
+    writer.join()
+    #expect(wrong == 0)
+  }
+
+  @Test("no more cycles are forced than there were, whenever one looks")
+  func cycles() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      program.beginCycle()
+      #expect(fixture.heap.counters.cycleCounts == (0, 0))
+      program.endCycle()
+      #expect(fixture.heap.counters.cycleCounts == (1, 1))
+    }
   }
 
   @Test("taken less freed is live, to the byte, whatever was allocated, kept and left behind")

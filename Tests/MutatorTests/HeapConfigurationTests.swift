@@ -155,4 +155,28 @@ import Testing
     let system = HeapError.system(operation: "mmap", errno: 12).description
     #expect(system == "mmap failed: Cannot allocate memory (errno 12)")
   }
+
+  @Test("a configuration describes itself, one setting a line")
+  func describing() {
+    var configuration = HeapConfiguration()
+    configuration.name = "documents"
+    configuration.hardLimit = 3 << 29
+    configuration.stress = StressOptions(collectEvery: 7)
+    #expect(
+      configuration.description == """
+        name         "documents"
+        gcPercent    100
+        memoryLimit  none
+        hardLimit    1.5 GiB
+        minimumHeap  4.0 MiB
+        workers      a quarter of the cores
+        hugePages    system
+        trace        off
+        checks       off
+        stress       collect=7,buffer=0,delay=0,seed=0
+        """)
+    let unreadable = HeapConfiguration.fromEnvironment { $0 == "HEAP_TRACE" ? "yes" : nil }
+    #expect(
+      unreadable.description.contains("\nproblem      HEAP_TRACE is \"yes\"; accepted: 1 or 0"))
+  }
 }

@@ -6,6 +6,7 @@
 import Collector
 import Heap
 import Mutator
+import TestSupport
 import Testing
 
 @Suite struct StatisticsTests {
@@ -113,5 +114,46 @@ import Testing
     #expect(second.pauses.percentile(50) <= second.pauses.max)
     #expect(second.allocatedObjects > first.allocatedObjects)
     withExtendedLifetime(root) {}
+  }
+
+  @Test("statistics describe themselves, one figure a line")
+  func describing() throws {
+    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    heap.withMutator { _ = $0.list(100) }
+    heap.withMutator { _ = $0.allocateArray(of: Int.self, count: 10_000, repeating: 1) }
+    let lines = heap.statistics.description.split(separator: "\n")
+    let wanted = [
+      "heapBytes         82.3 KiB", "heapGoal          none", "allocatedObjects  101",
+      "cycleCount        0", "pauses            0 pauses, median 0.0 seconds",
+      "large objects     1 objects, 80.0 KiB, 1 spans",
+      "slots of 24 B     100 objects, 2.3 KiB, 1 spans",
+    ]
+    for line in wanted {
+      #expect(lines.contains { $0.hasPrefix(line) }, "\(line) is not in \(lines)")
+    }
+    #expect(lines.count == 17)
+  }
+
+  @Test(
+    "while collections are forced and threads allocate, each value of the figures is consistent")
+  func consistency() throws {
+    let heap = try HeapCheck.heap { $0.minimumHeap = 64 << 10 }
+    let isDone = Event()
+    let collecting = TestThread { while !isDone.hasHappened { heap.collect() } }
+    let allocating = TestThread {
+      while !isDone.hasHappened { heap.withMutator { _ = $0.list(500) } }
+    }
+    var seen = 0
+    while seen < 200 {
+      let statistics = heap.statistics
+      seen = max(seen + 1, min(statistics.cycleCount, 199))
+      #expect(statistics.forcedCycleCount <= statistics.cycleCount)
+      #expect(statistics.freedObjects <= statistics.allocatedObjects)
+      #expect(statistics.pauses.percentile(100) == statistics.pauses.max)
+      #expect(statistics.pauses.total >= statistics.pauses.max)
+    }
+    isDone.happen()
+    collecting.join()
+    allocating.join()
   }
 }

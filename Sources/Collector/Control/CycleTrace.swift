@@ -91,7 +91,7 @@ internal import Synchronization
         + "\(Self.mebibytes(allocatedAtStart))->\(Self.mebibytes(allocatedAtEnd))"
         + "->\(Self.mebibytes(live)) MiB, goal \(goal), \(percent), "
         + "\(workers) worker\(workers == 1 ? "" : "s"), "
-        + "max handshake \(counters.pauseLongest.load(ordering: .relaxed) / 1000) us")
+        + "max handshake \(counters.pauses.longest / 1000) us")
   }
 
   private static func milliseconds(_ nanoseconds: UInt64) -> String {

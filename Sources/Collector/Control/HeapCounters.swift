@@ -7,17 +7,20 @@
 // settles), so counting costs the hot paths nothing. What each mutator allocates is counted in
 // its own tally (MutatorState) and summed when somebody asks (HeapFigures).
 //
-// Ordering    Relaxed, with one exception: what was freed is added releasing and read acquiring,
-//             before what was allocated is read. So nobody sees more freed than allocated.
+// Pauses are behind a lock: their number, their sum and the longest belong together, and a thread
+// counts few of them.
+//
+// Ordering    Relaxed, with two exceptions. What was freed is added releasing and read acquiring,
+//             before what was allocated is read. Forced cycles are added releasing, after all cycles,
+//             and read acquiring, before all cycles. So nobody sees more freed than allocated, or more
+//             cycles forced than there were.
 
 internal import CHeapShims
 internal import Heap
 package import Synchronization
 
 /// Running totals of one heap.
-@safe package final class HeapCounters: @unchecked Sendable {
-  // Sendable: atomics, and a pointer to atomics.
-
+package final class HeapCounters: Sendable {
   /// Marked in the cycle under way or the last one, unused slots of runs excluded once spans
   /// have been handed back.
   package let markedBytes = Atomic<Int>(0)
@@ -29,8 +32,12 @@ package import Synchronization
   let freedObjects = Atomic<Int>(0)
   /// Root slots and stacks, as of the last cycle, in bytes.
   package let rootBytes = Atomic<Int>(0)
+  /// Cycles that have ended to mark.
   package let cycles = Atomic<Int>(0)
+  /// Those of them that a program asked for.
   package let forcedCycles = Atomic<Int>(0)
+  /// The cycle under way was asked for. Owner: the collector's thread.
+  private let isForced = Atomic(false)
   /// Processor time of the collector's thread and the helpers outside of sweeping.
   let markNanoseconds = Atomic<Int>(0)
   /// Processor time of the collector's thread in sweeping.
@@ -39,16 +46,9 @@ package import Synchronization
   /// What mutators that are gone had counted.
   let retired = MutatorTally()
 
-  package let pauseTotal = Atomic<Int>(0)
-  package let pauseLongest = Atomic<Int>(0)
-  private let pauseBuckets: UnsafeMutablePointer<Atomic<Int>>
+  private let pauseLock = HeapLock(Pauses(), rank: .control)
 
-  package init() {
-    unsafe pauseBuckets = .allocate(capacity: PauseBuckets.count)
-    for i in 0..<PauseBuckets.count { unsafe (pauseBuckets + i).initialize(to: Atomic(0)) }
-  }
-
-  deinit { unsafe pauseBuckets.deallocate() }
+  package init() {}
 
   // MARK: - A cycle
 
@@ -57,7 +57,7 @@ package import Synchronization
     markedBytes.store(0, ordering: .relaxed)
     markedObjects.store(0, ordering: .relaxed)
     rootBytes.store(0, ordering: .relaxed)
-    if forced { forcedCycles.add(1, ordering: .relaxed) }
+    isForced.store(forced, ordering: .relaxed)
   }
 
   /// All mutators have handed back what they did not use: what is marked is what lives.
@@ -65,6 +65,15 @@ package import Synchronization
     liveBytes.store(markedBytes.load(ordering: .relaxed), ordering: .relaxed)
     liveObjects.store(markedObjects.load(ordering: .relaxed), ordering: .relaxed)
     cycles.add(1, ordering: .relaxed)
+    // Pairs with `cycleCounts`.
+    if isForced.load(ordering: .relaxed) { forcedCycles.add(1, ordering: .releasing) }
+  }
+
+  /// Cycles that have ended to mark, and those of them that a program asked for: never more.
+  package var cycleCounts: (all: Int, forced: Int) {
+    // First. Pairs with `endMarking`.
+    let forced = forcedCycles.load(ordering: .acquiring)
+    return (cycles.load(ordering: .relaxed), forced)
   }
 
   /// A span was swept.
@@ -84,15 +93,26 @@ package import Synchronization
   /// Notes one mutator's answer to one handshake, or its wait to leave a blocking region.
   package func recordPause(nanoseconds: UInt64) {
     let length = Int(clamping: nanoseconds)
-    unsafe pauseBuckets[PauseBuckets.index(of: length)].add(1, ordering: .relaxed)
-    pauseTotal.add(length, ordering: .relaxed)
-    pauseLongest.max(length, ordering: .relaxed)
+    pauseLock.withLock { pauses in
+      pauses.buckets[PauseBuckets.index(of: length)] += 1
+      pauses.total = pauses.total.saturatingAdd(length)
+      pauses.longest = max(pauses.longest, length)
+    }
   }
 
-  /// How many pauses fell into each bucket.
-  package var pauses: [Int] {
-    (0..<PauseBuckets.count).map { unsafe pauseBuckets[$0].load(ordering: .relaxed) }
-  }
+  /// The pauses until now.
+  package var pauses: Pauses { pauseLock.withLock { $0 } }
+}
+
+/// Pauses of one heap; the figures belong together.
+package struct Pauses: Sendable {
+  /// How many pauses fell into each bucket (`PauseBuckets`).
+  package var buckets = Array(repeating: 0, count: PauseBuckets.count)
+  /// The sum and the longest, in nanoseconds.
+  package var total = 0
+  package var longest = 0
+
+  package var count: Int { buckets.reduce(0, +) }
 }
 
 /// Buckets whose width grows with the value: eight for each power of two, so a bucket's lower

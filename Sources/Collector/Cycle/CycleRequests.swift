@@ -116,7 +116,12 @@ internal import Synchronization
       guard state.thread == nil, !state.isStopping, let runCycle = state.runCycle else { return }
       // The thread is joined before the heap goes (`stop`).
       state.thread = HeapThread("heap-collector") { [unowned self] in run(runCycle) }
-      require(state.thread != nil, "the system refused to start the collector's thread")
+      require(
+        state.thread != nil,
+        "the system refused to start the collector's thread: the process or its user has as many "
+          + "threads as allowed (ulimit -u, the control group's pids.max), or there is no memory for "
+          + "a stack; end other threads, raise the limit, or call collect() early, while there are "
+          + "threads to be had")
     }
   }
 

@@ -208,11 +208,13 @@ enum MutatorPlace { case attached, idle, gone }
   }
 }
 
-/// A thread's name, as the system knows it.
+/// A thread's name, as the system knows it, in quotation marks.
 private func threadName(_ thread: UInt64) -> String {
   unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 16) { buffer in
-    guard let start = buffer.baseAddress else { return "" }
+    let nameless = "a thread without a name"
+    guard let start = buffer.baseAddress else { return nameless }
     unsafe heap_thread_name_of(thread, start, 16)
-    return unsafe String(cString: start)
+    let name = unsafe String(cString: start)
+    return name.isEmpty ? nameless : "\"\(name)\""
   }
 }

@@ -8,7 +8,7 @@
 // and there is no space in between, as in Go's GOMEMLIMIT. Decimal units (MB) are refused:
 // whoever writes one may mean either.
 
-/// Parsing of sizes in bytes.
+/// Parsing and printing of sizes in bytes.
 package enum ByteSize {
   /// What `parse` accepts.
   package static let accepted = "a size such as 512MiB, 2GiB, 1.5GiB, a number of bytes, or off"
@@ -23,6 +23,16 @@ package enum ByteSize {
       return bytes(text.dropLast(unit.suffix.count), shift: unit.shift)
     }
     return bytes(text[...], shift: 0)
+  }
+
+  /// A size for people: `640 B`, `12.5 KiB`, `3.0 GiB`; `Int.max` means that there is none.
+  static func text(_ bytes: Int) -> String {
+    guard bytes < .max else { return "none" }
+    let unit = units.prefix(4).last { bytes.magnitude >= 1 << UInt($0.shift) }
+    guard let unit else { return "\(bytes) B" }
+    // In tenths, rounded down.
+    let tenths = ((bytes >> (unit.shift - 10)) * 10) >> 10
+    return "\(tenths / 10).\(tenths % 10) \(unit.suffix)"
   }
 
   private static func bytes(_ number: some StringProtocol, shift: Int) -> Int? {

@@ -10,7 +10,15 @@
 
 /// The settings of a heap.
 ///
-/// `HeapConfiguration()` has the defaults.
+/// `HeapConfiguration()` has the defaults, whatever the environment says. A program that sets
+/// something itself and still wants `HEAP_TRACE=1` and the others to work begins with
+/// ``fromEnvironment()``:
+///
+/// ```swift
+/// var configuration = HeapConfiguration.fromEnvironment()
+/// configuration.name = "documents"
+/// let heap = try ManagedHeap(configuration)
+/// ```
 public struct HeapConfiguration: Hashable, Sendable {
   /// What the heap is called in traces and reports.
   ///
@@ -27,7 +35,11 @@ public struct HeapConfiguration: Hashable, Sendable {
   /// Counts all memory that the heap takes from the system.
   public var memoryLimit: Int?
 
-  /// Bytes that the heap never exceeds: allocation fails instead; nil: none.
+  /// Bytes of pages that the heap never exceeds; nil: none.
+  ///
+  /// Where a request does not fit after a full collection, `tryAllocate` throws
+  /// ``HeapError/outOfMemory(requested:limit:)``, and `allocate` stops the program. There is no
+  /// environment variable for it, and it cannot be changed later.
   public var hardLimit: Int?
 
   /// Bytes below which the heap is not collected, at 100 percent; scales with the percentage.
@@ -135,5 +147,34 @@ extension HeapConfiguration {
   ) throws(HeapError) {
     guard !isValid else { return }
     throw .invalidConfiguration("\(setting) is \(value); accepted: \(accepted)")
+  }
+}
+
+extension HeapConfiguration: CustomStringConvertible {
+  /// The settings, one a line.
+  public var description: String {
+    let items = [
+      ("name", "\"\(name)\""),
+      ("gcPercent", "\(gcPercent)"),
+      ("memoryLimit", memoryLimit.map(ByteSize.text) ?? "none"),
+      ("hardLimit", hardLimit.map(ByteSize.text) ?? "none"),
+      ("minimumHeap", ByteSize.text(minimumHeap)),
+      ("workers", workers.map { "\($0)" } ?? "a quarter of the cores"),
+      ("hugePages", "\(hugePages)"),
+      ("trace", "\(trace)"),
+      ("checks", "\(checks)"),
+      ("stress", stress.isNone ? "none" : "\(stress)"),
+    ]
+    return Items.text(problem.map { items + [("problem", $0)] } ?? items)
+  }
+}
+
+/// Items of a value as lines: a name, and what it has.
+enum Items {
+  static func text(_ items: [(name: String, value: String)]) -> String {
+    let width = items.map(\.name.count).max() ?? 0
+    return items.map { item in
+      item.name + String(repeating: " ", count: width - item.name.count + 2) + item.value
+    }.joined(separator: "\n")
   }
 }

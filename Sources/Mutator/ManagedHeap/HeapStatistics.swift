@@ -43,10 +43,10 @@ public struct HeapStatistics: Hashable, Sendable {
   /// Only grows, and is never more than `allocatedObjects`.
   public let freedObjects: Int
 
-  /// Collections completed.
+  /// Collections that have marked all that lives; the last one may still be sweeping.
   public let cycleCount: Int
 
-  /// Collections of those that `collect()` asked for.
+  /// Collections of those that `collect()`, a refused request or stress asked for.
   public let forcedCycleCount: Int
 
   /// Share of the process's processor time, since the heap was made, that went to collecting.
@@ -112,5 +112,36 @@ public struct HeapStatistics: Hashable, Sendable {
       self.bytes = bytes
       self.spans = spans
     }
+  }
+}
+
+extension HeapStatistics: CustomStringConvertible {
+  /// The figures, one a line; of the size classes those that have spans.
+  public var description: String {
+    let share = Int((gcCPUFraction * 1000).rounded())
+    let sizes = bySizeClass.filter { $0.spans > 0 }.map { size in
+      (
+        size.slotSize == 0 ? "large objects" : "slots of \(size.slotSize) B",
+        "\(size.objects) objects, \(ByteSize.text(size.bytes)), \(size.spans) spans"
+      )
+    }
+    return Items.text(
+      [
+        ("liveBytes", ByteSize.text(liveBytes)),
+        ("heapBytes", ByteSize.text(heapBytes)),
+        ("heapGoal", ByteSize.text(heapGoal)),
+        ("mappedBytes", ByteSize.text(mappedBytes)),
+        ("releasedBytes", ByteSize.text(releasedBytes)),
+        ("allocatedBytes", ByteSize.text(allocatedBytes)),
+        ("allocatedObjects", "\(allocatedObjects)"),
+        ("freedObjects", "\(freedObjects)"),
+        ("cycleCount", "\(cycleCount)"),
+        ("forcedCycleCount", "\(forcedCycleCount)"),
+        ("gcCPUFraction", "\(share / 10).\(share % 10) %"),
+        ("markTime", "\(markTime)"),
+        ("assistTime", "\(assistTime)"),
+        ("sweepTime", "\(sweepTime)"),
+        ("pauses", "\(pauses)"),
+      ] + sizes)
   }
 }

@@ -19,6 +19,8 @@ extension ManagedHeap {
   public var statistics: HeapStatistics {
     let counters = core.counters
     let figures = core.figures
+    let cycles = counters.cycleCounts
+    let pauses = counters.pauses
     let usage = core.pageHeap.usage
     let processCPU = max(heap_process_cpu() - startCPU, 1)
     return HeapStatistics(
@@ -29,16 +31,13 @@ extension ManagedHeap {
       releasedBytes: usage.releasedBytes,
       allocatedBytes: figures.allocatedBytes, allocatedObjects: figures.allocatedObjects,
       freedObjects: figures.freedObjects,
-      cycleCount: counters.cycles.load(ordering: .relaxed),
-      forcedCycleCount: counters.forcedCycles.load(ordering: .relaxed),
+      cycleCount: cycles.all, forcedCycleCount: cycles.forced,
       gcCPUFraction: min(Double(figures.collectionNanoseconds) / Double(processCPU), 1),
       markTime: .nanoseconds(figures.markNanoseconds),
       assistTime: .nanoseconds(figures.assistNanoseconds),
       sweepTime: .nanoseconds(figures.sweepNanoseconds),
       pauses: PauseHistogram(
-        buckets: counters.pauses,
-        totalNanoseconds: counters.pauseTotal.load(ordering: .relaxed),
-        maxNanoseconds: counters.pauseLongest.load(ordering: .relaxed)),
+        buckets: pauses.buckets, totalNanoseconds: pauses.total, maxNanoseconds: pauses.longest),
       bySizeClass: core.usageBySizeClass.enumerated().map { number, usage in
         let slotSize = SizeClass(UInt8(number)).slotSize
         return .init(

@@ -44,7 +44,8 @@ public final class ManagedHeap: Sendable {
   /// Makes a heap.
   ///
   /// - Parameter configuration: its settings; by default what the environment says
-  ///   (`HEAP_GCPERCENT`, `HEAP_MEMLIMIT`, `HEAP_TRACE`, `HEAP_CHECK`, `HEAP_STRESS`).
+  ///   (`HEAP_GCPERCENT`, `HEAP_MEMLIMIT`, `HEAP_TRACE`, `HEAP_CHECK`, `HEAP_STRESS`). A
+  ///   configuration that is made with `HeapConfiguration()` does not look at the environment.
   /// - Throws: ``HeapError/invalidConfiguration(_:)`` for settings that make no sense, and
   ///   ``HeapError/system(operation:errno:)`` when the system refuses the address space.
   public init(_ configuration: HeapConfiguration = .fromEnvironment()) throws(HeapError) {

@@ -56,7 +56,7 @@ public struct PauseHistogram: Hashable, Sendable {
     var seen = 0
     for (bucket, pauses) in buckets.enumerated() {
       seen += pauses
-      if seen >= rank {
+      if seen >= rank && rank < count {
         return Swift.min(Self.longest(in: bucket), max)
       }
     }

@@ -77,7 +77,10 @@ public struct HeapArray<Element>: _HeapNonNullReference {
 }
 
 /// References belong to the threads that are attached to their heap.
-@available(*, unavailable)
+@available(
+  *, unavailable,
+  message: "a reference is valid inside withMutator only, on that thread: hand a HeapRoot to others"
+)
 extension HeapArray: Sendable {}
 
 extension HeapArray: Hashable {

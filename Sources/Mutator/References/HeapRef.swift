@@ -66,7 +66,10 @@ public struct HeapRef<Object: HeapObject>: _HeapNonNullReference {
 }
 
 /// References belong to the threads that are attached to their heap.
-@available(*, unavailable)
+@available(
+  *, unavailable,
+  message: "a reference is valid inside withMutator only, on that thread: hand a HeapRoot to others"
+)
 extension HeapRef: Sendable {}
 
 extension HeapRef: Hashable {

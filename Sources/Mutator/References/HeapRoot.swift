@@ -9,7 +9,8 @@
 // the heap's root table. What the reference in the slot leads to lives as long as the handle.
 //
 // A slot holds one word, so a root is made for any type that is one word: a reference, or an
-// optional of one. Zero is nil, and the collector skips it.
+// optional of one. Zero is nil, and the collector skips it. The class takes any type, and only its
+// initialiser wants a reference: so the compiler can say what to do with other values.
 //
 // The handle keeps the heap, too: a heap ends when its last root and its last user have gone.
 //
@@ -34,21 +35,25 @@ internal import Heap
 /// document.top.set(mutator.allocate(Node()), in: mutator)
 /// let node = document.top.get(in: mutator)
 /// ```
-public final class HeapRoot<Reference: _HeapReferenceWord>: Sendable {
+///
+/// An enum, a struct or a tuple with references in it is no reference. Put it into an object, and
+/// keep a root of the object:
+///
+/// ```swift
+/// struct Box: HeapObject {
+///   var value: Value
+/// }
+///
+/// let root = HeapRoot(mutator.allocate(Box(value: value)), in: mutator)
+/// let value = root.get(in: mutator).value
+/// ```
+public final class HeapRoot<Reference>: Sendable {
   private let heap: ManagedHeap
   private let slot: RootSlot
 
-  /// Makes a root that holds a reference.
-  ///
-  /// - Parameters:
-  ///   - reference: what to keep.
-  ///   - mutator: the calling thread's mutator, of the heap that the reference leads into.
-  /// - Complexity: O(1); takes a lock.
-  public init(_ reference: Reference, in mutator: HeapMutator) {
-    mutator.attached.requireRunning()
-    if mutator.attached.isChecked { mutator.attached.checkRoot(reference) }
-    heap = mutator.heap
-    slot = heap.core.roots.make(Self.word(of: reference))
+  private init(heap: ManagedHeap, slot: RootSlot) {
+    self.heap = heap
+    self.slot = slot
   }
 
   deinit { heap.core.roots.drop(slot) }
@@ -71,14 +76,16 @@ public final class HeapRoot<Reference: _HeapReferenceWord>: Sendable {
   ///   - mutator: the calling thread's mutator.
   /// - Precondition: `mutator` is of the heap that the root was made in.
   /// - Complexity: O(1); takes a lock.
-  public func set(_ reference: Reference, in mutator: HeapMutator) {
+  public func set(
+    _ reference: Reference, in mutator: HeapMutator
+  ) where Reference: _HeapReferenceWord {
     check(mutator)
     if mutator.attached.isChecked { mutator.attached.checkRoot(reference) }
     heap.core.roots.set(slot, to: Self.word(of: reference))
   }
 
   /// The reference as the word that the collector reads.
-  private static func word(of reference: Reference) -> UInt {
+  fileprivate static func word(of reference: Reference) -> UInt {
     // SAFETY: a reference word is one word.
     unsafe unsafeBitCast(reference, to: UInt.self)
   }
@@ -89,4 +96,31 @@ public final class HeapRoot<Reference: _HeapReferenceWord>: Sendable {
       mutator.attached.belongs(to: heap.core),
       "a HeapRoot was used with a mutator of another heap: use it inside withMutator of its own")
   }
+}
+
+extension HeapRoot where Reference: _HeapReferenceWord {
+  /// Makes a root that holds a reference.
+  ///
+  /// - Parameters:
+  ///   - reference: what to keep.
+  ///   - mutator: the calling thread's mutator, of the heap that the reference leads into.
+  /// - Complexity: O(1); takes a lock.
+  public convenience init(_ reference: Reference, in mutator: HeapMutator) {
+    mutator.attached.requireRunning()
+    if mutator.attached.isChecked { mutator.attached.checkRoot(reference) }
+    let heap = mutator.heap
+    self.init(heap: heap, slot: heap.core.roots.make(Self.word(of: reference)))
+  }
+}
+
+extension HeapRoot {
+  /// Not for values that are no references.
+  @available(
+    *, unavailable,
+    message: """
+      a HeapRoot holds a HeapRef, a HeapArray, a HeapString, or an optional of one; put any other \
+      value into an object (struct Box: HeapObject { var value: … }) and keep a HeapRoot of that
+      """
+  )
+  public convenience init(_ value: Reference, in mutator: HeapMutator) { fatalError() }
 }

@@ -93,11 +93,17 @@ extension HeapString {
 }
 
 /// References belong to the threads that are attached to their heap.
-@available(*, unavailable)
+@available(
+  *, unavailable,
+  message: "a reference is valid inside withMutator only, on that thread: hand a HeapRoot to others"
+)
 extension HeapString: Sendable {}
 
 /// References belong to the threads that are attached to their heap.
-@available(*, unavailable)
+@available(
+  *, unavailable,
+  message: "a reference is valid inside withMutator only, on that thread: hand a HeapRoot to others"
+)
 extension HeapString.UTF8View: Sendable {}
 
 extension HeapString: Hashable, Comparable {

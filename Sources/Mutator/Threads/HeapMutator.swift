@@ -214,5 +214,8 @@ public import Heap
 }
 
 /// A mutator belongs to one thread.
-@available(*, unavailable)
+@available(
+  *, unavailable,
+  message: "a mutator belongs to one thread: hand on the heap, and call its withMutator there"
+)
 extension HeapMutator: Sendable {}
