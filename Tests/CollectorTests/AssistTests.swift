@@ -60,6 +60,27 @@ struct AssistTests {
     }
   }
 
+  @Test("an assist that has scanned spans notes work again when it is through")
+  func secondNote() {
+    fixture.attached { program in
+      // To scan it finds nothing, so that there is no other reason for a note.
+      _ = program.root(program.makeArray(count: 100))
+      marking(program, debt: 64 << 10) {
+        var (spans, isNotedBefore) = (0, false)
+        fixture.heap.safepoints.assist(program.mutator) { marker in
+          // The collector begins a round, in which it forgets what was noted before.
+          isNotedBefore = isNotedBefore || hasNote
+          unsafe words.pointee.foundWork.store(false, ordering: .relaxed)
+          guard marker.scanNext() else { return false }
+          spans += 1
+          return true
+        }
+        #expect(spans == 1 && isNotedBefore)
+        #expect(hasNote)
+      }
+    }
+  }
+
   @Test("a debt that no number holds is paid, and traps nowhere")
   func hugeDebt() {
     fixture.attached { program in

@@ -40,7 +40,11 @@ internal import Synchronization
 
 extension Safepoints {
   /// Pays a mutator's debt.
-  func assist(_ mutator: AttachedMutator) {
+  ///
+  /// - Parameter scanNext: scans the next span, if there is one. A test does something before.
+  package func assist(
+    _ mutator: AttachedMutator, scanNext: (inout Marker) -> Bool = { $0.scanNext() }
+  ) {
     let state = unsafe mutator.state
     let debt = unsafe state.pointee.assistDebt
     unsafe state.pointee.assistDebt = 0
@@ -59,7 +63,7 @@ extension Safepoints {
     var paid = 0
     while paid < owed, !mutator.isRequested {
       unsafe state.pointee.marker.scannedBytes = 0
-      guard unsafe state.pointee.marker.scanNext() else {
+      guard unsafe scanNext(&state.pointee.marker) else {
         unsafe words.pointee.isHungry.store(true, ordering: .relaxed)
         break
       }
