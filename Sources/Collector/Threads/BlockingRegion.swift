@@ -48,6 +48,11 @@ extension CollectedHeap {
 
   /// Runs `body` with the calling thread's mutator running, though it was in a blocking
   /// region: the thread has entered the heap again from inside one.
+  ///
+  /// Afterwards the thread is blocked at the stack pointer of the region that it is still in. The
+  /// frames of the region's own code are not scanned, and a lower stack pointer would not help:
+  /// that code goes on running while the collector reads. A reference that it holds moves between
+  /// its frames, its registers and the frames of what it calls, and nobody would wait for it.
   package static func unblocked(_ mutator: AttachedMutator, _ body: () -> Void) {
     guard mutator.isBlocked else { return body() }
     let stackPointer = unsafe mutator.state.pointee.stackPointer
