@@ -7,6 +7,7 @@ import CHeapShims
 import Collector
 import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Barrier buffers")

@@ -333,11 +333,3 @@ extension HeapSpan {
     return run
   }
 }
-
-extension ExitTest.Result? {
-  /// Whether an exit test's process wrote this on its standard error: that it ended is not
-  /// enough, it shall have ended for the right reason.
-  func said(_ words: String) -> Bool {
-    String(decoding: self?.standardErrorContent ?? [], as: UTF8.self).contains(words)
-  }
-}

@@ -5,6 +5,7 @@
 
 import Collector
 import Heap
+import TestSupport
 import Testing
 
 @Suite("Checked stores")

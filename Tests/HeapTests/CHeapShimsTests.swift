@@ -103,7 +103,7 @@ private func ownStack() -> (low: UInt, high: UInt, holdsLocals: Bool)? {
     ) {
       TestThread { unsafe heap_set_current(UnsafeMutableRawPointer(bitPattern: 64)) }.join()
     }
-    let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    let text = result?.message ?? ""
     #expect(text.contains(Self.message))
   }
 
@@ -136,7 +136,7 @@ private func ownStack() -> (low: UInt, high: UInt, holdsLocals: Bool)? {
         unsafe pthread_setspecific(key, UnsafeRawPointer(bitPattern: 1))
       }.join()
     }
-    let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    let text = result?.message ?? ""
     #expect(text.contains(Self.message))
   }
 }

@@ -150,7 +150,7 @@ private func allEnd(_ threads: Int, _ body: @escaping @Sendable (_ number: Int) 
         let inner = HeapLock(0, rank: .shelf)
         inner.withLock { _ in outer.withLock { _ in } }
       }
-      let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+      let text = result?.message ?? ""
       #expect(text.contains("registry is taken while the thread holds shelf"))
     }
 

@@ -11,6 +11,7 @@
 import Foundation
 import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("The page allocator")
@@ -318,7 +319,7 @@ struct PageAllocatorTests {
 
   /// Expects that a process said why it ended. (It does so in release builds too.)
   private func expect(_ said: ExitTest.Result?, _ words: String) {
-    let text = said.map { String(decoding: $0.standardErrorContent, as: UTF8.self) } ?? ""
+    let text = said?.message ?? ""
     #expect(text.contains(words), "a process ended with: \(text)")
   }
 

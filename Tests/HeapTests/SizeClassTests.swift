@@ -6,6 +6,7 @@
 // that it stands for. A copy of the table is checked last, against slips in the rules.
 
 import Heap
+import TestSupport
 import Testing
 
 @Suite("Size classes")

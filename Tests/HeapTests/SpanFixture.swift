@@ -113,11 +113,3 @@ func word(at address: UInt) -> UInt {
   // SAFETY: as above.
   unsafe UnsafePointer<UInt>(bitPattern: address).unsafelyUnwrapped.pointee
 }
-
-extension ExitTest.Result? {
-  /// Whether an exit test's process wrote this on its standard error: that it ended is not
-  /// enough, it shall have ended for the right reason.
-  func said(_ words: String) -> Bool {
-    String(decoding: self?.standardErrorContent ?? [], as: UTF8.self).contains(words)
-  }
-}

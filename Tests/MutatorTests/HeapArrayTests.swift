@@ -5,11 +5,12 @@
 // process of its own.
 
 import Mutator
+import TestSupport
 import Testing
 
 /// Traps with a message.
 private func message(_ result: ExitTest.Result?) -> String {
-  String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+  result?.message ?? ""
 }
 
 @Suite struct HeapArrayTests {

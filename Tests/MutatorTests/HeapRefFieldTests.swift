@@ -5,6 +5,7 @@
 // a process of its own.
 
 import Mutator
+import TestSupport
 import Testing
 
 struct Inner {
@@ -202,7 +203,7 @@ struct Pointing: HeapObject {
     ) {
       _ = TestMemory.object(Box(1)).load(\.both, ordering: .relaxed)
     }
-    let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    let text = result?.message ?? ""
     #expect(text.contains("is not a stored property of Box"))
   }
 

@@ -5,6 +5,7 @@
 // so believing it would write behind an array, or show what lay there before.
 
 import Mutator
+import TestSupport
 import Testing
 
 /// A collection that says it has three elements.

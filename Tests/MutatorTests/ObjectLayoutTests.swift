@@ -2,6 +2,7 @@
 // Part of swift-managed-heap. See LICENSE.
 
 import Mutator
+import TestSupport
 import Testing
 
 struct Stated: HeapObject {
@@ -76,7 +77,7 @@ struct Wrong: HeapObject {
   }
 
   private func text(_ result: ExitTest.Result?) -> String {
-    String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    result?.message ?? ""
   }
 
   @Test("a layout tells the slot that an object gets")

@@ -11,7 +11,7 @@ import Testing
 
 @Suite("A thread that ends inside") struct ThreadExitTests {
   private static func expectMessage(_ result: ExitTest.Result?) {
-    let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    let text = result?.message ?? ""
     #expect(text.contains("a thread ended inside withMutator"))
     #expect(text.contains("Return from withMutator before the thread ends"))
   }

@@ -6,6 +6,7 @@
 import Collector
 import Heap
 import Mutator
+import TestSupport
 import Testing
 
 @Suite struct TrapTests {

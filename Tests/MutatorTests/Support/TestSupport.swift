@@ -69,8 +69,3 @@ enum HeapCheck {
     expectSound(heap, sourceLocation: sourceLocation)
   }
 }
-
-extension ExitTest.Result {
-  /// What the process wrote to standard error.
-  var message: String { String(decoding: standardErrorContent, as: UTF8.self) }
-}
