@@ -38,9 +38,12 @@ let package = Package(
     .target(
       name: "ProgramSupport", dependencies: ["Mutator"], path: "Examples/Support",
       swiftSettings: strict),
-    // The README's example, word for word (ReadmeTests compares them).
+    // The README's examples, word for word (ReadmeTests compares them).
     .executableTarget(
       name: "readme-example", dependencies: ["Mutator"], path: "Tests/ReadmeExample",
+      swiftSettings: strict),
+    .executableTarget(
+      name: "readme-values", dependencies: ["Mutator"], path: "Tests/ReadmeValues",
       swiftSettings: strict),
     // What Scripts/check-fast-path.sh disassembles.
     .executableTarget(

@@ -96,7 +96,7 @@ public struct HeapConfiguration: Hashable, Sendable {
     /// is live. So a reference to an object that has been collected is found when it is stored, and
     /// does not lead to a new object by then. Reading through such a reference is not checked.
     ///
-    /// Several times slower.
+    /// An allocation takes about half a microsecond, and a collection several times as long.
     case on
   }
 }
