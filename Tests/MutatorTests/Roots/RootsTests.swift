@@ -21,8 +21,8 @@ private enum Place: String, Codable, CaseIterable {
     #if DEBUG
       allCases
     #else
-      // An optimised build keeps the variable on the stack.
-      allCases.filter { $0 != .nestedFunction }
+      // An optimised build keeps the variable, and the array of the arguments, on the stack.
+      allCases.filter { $0 != .nestedFunction && $0 != .variadic }
     #endif
   }
 
