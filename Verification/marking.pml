@@ -34,6 +34,10 @@
  *                  STALE       stacks hold stale words, which may point into the unused rest of anybody's run
  *                  GARBAGE     what nobody could reach when the flag went up must be white when marking ends
  *                  POLLS       mutators answer when asked; with LTL `ends`
+ *                  MINOR       the cycle is a minor one: some objects are old, that is marked and scanned from the start. Where an
+ *                              old one refers to a young one, its card is dirty; other cards may be. generations.pml shows that every
+ *                              cycle leaves it so
+ *                  CLOSED      no marked object refers to an unmarked one when marking ends, dead or not; dead objects are not forgotten
  * Variants         NOTE_AFTER: an assist notes only when it is through; LOOK_AGAIN: a first round that was not clean is looked at
  *                  once more, as the last one is, and may end marking. Each is as good; not both together. The code has neither
  * Smaller searches EAGER       see below; FINE: a flush in its single steps; STORELESS: no stores but initialising ones;
@@ -41,7 +45,8 @@
  *                  mutator 1 stores into f[0] and has a small buffer
  * Switches         ONE_SYNC  NO_DELETION  NO_INSERTION  BLACK_EARLY  TRACE_EARLY  NO_FLUSH  NO_CONFIRM  RESET_BETWEEN
  *                  NO_SHADED_LOOKUP  UNLOCKED_END  NO_ROOT_SHADE  ROOTS_LATE  GIVE_BACK  WHITE_ATTACH  LOSE_BUFFER
- *                  NOTE_BEFORE  NO_NOTE  NOTE_ALWAYS  ASSIST_EARLY  NO_LATE_DRAIN
+ *                  NOTE_BEFORE  NO_NOTE  NOTE_ALWAYS  ASSIST_EARLY  NO_LATE_DRAIN  NO_CARDS
+ *                  CARDS_OF_MARKED
  *
  * EAGER. A mutator that holds more can do all that one can that holds less, and more has to be marked at the end. So it is enough to
  * search the runs in which every mutator loads all that it can reach as soon as it is at leisure, and drops a reference
@@ -90,6 +95,12 @@ bool black[NM];            /* blackens its runs */
 byte vacant;               /* free slots in nobody's run */
 byte rest[NM];             /* the unused rest of the mutator's run: one slot at most */
 
+#ifdef MINOR
+byte card;                 /* old objects on dirty cards */
+#define dirty(o) card = card | SET(o)
+#else
+#define dirty(o) skip
+#endif
 bool ended;                /* marking has ended: an unmarked object is dead. Guarded by: rootLock */
 
 #if defined(WEAK) || defined(DROPPER)
@@ -218,7 +229,7 @@ inline forget() {
 #ifdef EAGER
   loadAll();
 #endif
-#ifndef AMBIGUOUS
+#if !defined(AMBIGUOUS) && !defined(CLOSED)
   reached = ROOTS | STACKS | BUFFERS | (mark & ~scanned) | IN_HAND | WEAKLY;
   close(reached);
   reached = ALL & ~vacant & ~RUNS & ~reached;
@@ -248,6 +259,9 @@ inline forget() {
   mark = mark | reached;
   scanned = scanned | reached;
   queued = queued & ~reached;
+#endif
+#ifdef MINOR
+  card = card & ~reached;
 #endif
   reached = 0;
 #endif
@@ -383,7 +397,7 @@ end: do
      test, the old value's reading and the two appends; then a flush if the buffer is full; then the store. The test
      that found the flag up is one step with the reading, because the flag stays up from then on: the model
      ends before it is lowered. What is stored where is chosen when it first matters. */
-  :: atomic { WHEN(!flag) -> busy[m] = true }; atomic { busy[m] = false; pick(a); pick(b); f[a] = b; a = 0; b = 0; forget() }
+  :: atomic { WHEN(!flag) -> busy[m] = true }; atomic { busy[m] = false; pick(a); pick(b); f[a] = b; dirty(a); a = 0; b = 0; forget() }
   :: atomic { WHEN(flag) ->
        busy[m] = true;
 #ifdef FEW_STORES
@@ -618,6 +632,50 @@ inline drain() {
   od
 }
 
+#ifdef MINOR
+/* The cards, after the second SYNC: each is cleared, and the old object on it is read. Old ones are those that are scanned: nobody
+   scans anything before the last answer to SCAN, so what was found meanwhile is not. Which of the two comes first does not matter,
+   because no recorded store dirties a card. The remembered set is complete at the beginning, but for what is in buffers. */
+inline useCards() {
+  d_step { reached = scanned & ~card; reached = SLOTS(reached); assert((reached & ~(mark | BUFFERS)) == 0); reached = 0 };
+#ifdef STALE
+  /* Before it, a recorded store of an ambiguous word may have marked an unused slot in a run, and the slot may share its card. */
+  d_step { card = card | RUNS };
+  atomic {
+    if
+    :: rest[0] -> mark = mark | rest[0]; queued = queued | rest[0]
+#if NM > 1
+    :: rest[1] -> mark = mark | rest[1]; queued = queued | rest[1]
+#endif
+    :: true
+    fi
+  };
+#endif
+#ifdef CARDS_OF_MARKED
+#define IS_OLD(o) (mark & SET(o))
+#else
+#define IS_OLD(o) (scanned & SET(o))
+#endif
+#ifndef NO_CARDS
+  do
+  :: atomic {
+       card -> pickFrom(card, o); card = card & ~SET(o);
+       if
+       :: IS_OLD(o) -> scanned = scanned | SET(o)
+       :: else -> o = 0
+       fi
+     };
+     if
+     :: o -> shadeSlot(f[o])
+     :: else
+     fi
+  :: card == 0 -> break
+  od
+#endif
+  skip
+}
+#endif
+
 /* Whether the round that ends now found nothing: the queue first, then the note. */
 inline look() {
   clean = queued == 0;
@@ -655,6 +713,9 @@ proctype Collector() {
   handshake(SYNC);
 #ifndef ONE_SYNC
   handshake(SYNC);
+#endif
+#ifdef MINOR
+  useCards();
 #endif
 
   /* scanStacksAndRoots */
@@ -728,7 +789,11 @@ proctype Collector() {
   d_step {
     reached = ROOTS | STACKS;
     close(reached);
+    assert((reached & ~mark) == 0);
+#ifdef CLOSED
+    reached = mark; close(reached);
     assert((reached & ~mark) == 0)
+#endif
   };
 #ifdef ASSIST
   isMarking = false;
@@ -811,6 +876,29 @@ init {
     :: else -> break
     od;
     vacant = ALL & ~((1 << (OLD + 1)) - 1);
+#ifdef MINOR
+    /* Some are old. What an old one refers to is old too, or its card is dirty. */
+    i = 1;
+    do
+    :: i <= OLD -> if :: mark = mark | SET(i) :: true fi; i++
+    :: else -> break
+    od;
+    scanned = mark;
+    i = 1;
+    do
+    :: i <= OLD ->
+       if
+       :: (scanned & SET(i)) && (SET(f[i]) & ~mark) -> card = card | SET(i)
+       :: else -> if :: card = card | SET(i) :: true fi
+       fi;
+       i++
+    :: else -> break
+    od;
+#ifdef BLACK_START
+    reached = card & scanned; reached = SLOTS(reached) & ~mark;
+    queued = reached; mark = mark | reached; reached = 0; card = 0;
+#endif
+#endif
     i = 0;
 #ifdef ATTACH
     registered[0] = true;

@@ -120,6 +120,42 @@ quick  marking/no-shaded-lookup          marking    safety    error    NM=1 OLD=
 quick  marking/unlocked-end              marking    safety    error    NM=1 OLD=2 EAGER WEAK UNLOCKED_END
 quick  marking/no-root-shade             marking    safety    error    NM=1 OLD=1 EAGER DROPPER NO_ROOT_SHADE
 quick  marking/roots-late                marking    safety    error    NM=1 OLD=1 EAGER DROPPER ROOTS_LATE
+quick  marking/minor-one                 marking    safety    clean    NM=1 OLD=2 FINE MINOR
+quick  marking/minor-two                 marking    safety    clean    NM=2 OLD=1 FINE MINOR
+quick  marking/minor-closed              marking    safety    clean    NM=1 OLD=2 MINOR CLOSED
+quick  marking/minor-runs                marking    safety    clean    NM=2 OLD=1 FRESH=2 EAGER STORELESS STALE ATTACH MINOR
+quick  marking/minor-assist              marking    safety    clean    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES MINOR
+full   marking/minor-two-two             marking    safety    clean    NM=2 OLD=2 EAGER MINOR
+full   marking/minor-two-allocate        marking    safety    clean    NM=2 OLD=1 FRESH=1 EAGER MINOR
+full   marking/minor-two-closed          marking    safety    clean    NM=2 OLD=2 EAGER BLACK_START MINOR CLOSED
+quick  marking/no-cards                  marking    safety    error    NM=1 OLD=2 MINOR NO_CARDS
+quick  marking/cards-of-marked           marking    safety    error    NM=2 OLD=1 FRESH=1 EAGER STORELESS STALE MINOR CARDS_OF_MARKED
+quick  generations/one-mutator           generations safety   clean    NM=1
+quick  generations/two-mutators          generations safety   clean    N=1
+quick  generations/two-few-stores        generations safety   clean    EAGER FEW_STORES
+quick  generations/other-heap            generations safety   clean    NM=1 OTHER
+quick  generations/attach                generations safety   clean    EAGER FEW_STORES ATTACH
+quick  generations/ambiguous             generations safety   clean    NM=1 AMBIGUOUS
+quick  generations/garbage               generations safety   clean    NM=1 GARBAGE
+full   generations/two-and-two           generations safety   clean
+full   generations/two-ambiguous         generations safety   clean    EAGER AMBIGUOUS
+full   generations/one-three-objects     generations safety   clean    NM=1 N=3 EAGER
+full   generations/two-three-objects     generations safety   clean    N=3 EAGER FEW_STORES
+full   generations/cards-between         generations safety   clean    EAGER CARDS_BETWEEN
+full   generations/cards-late            generations safety   clean    EAGER CARDS_LATE
+full   generations/scan-then-clear       generations safety   clean    EAGER SCAN_THEN_CLEAR
+full   generations/card-always           generations safety   clean    EAGER ALL_CARD SCAN_THEN_CLEAR
+full   generations/due-at-birth          generations safety   clean    EAGER DUE_AT_BIRTH
+quick  generations/clear-under-flag      generations safety   clean    EAGER FEW_STORES CLEAR_UNDER_FLAG
+quick  generations/store-no-card         generations safety   error    NM=1 EAGER UNVERIFIED STORE_NO_CARD
+quick  generations/cards-early           generations safety   error    NM=1 EAGER UNVERIFIED CARDS_EARLY
+quick  generations/other-no-card         generations safety   error    NM=1 EAGER UNVERIFIED OTHER OTHER_NO_CARD
+quick  generations/keep-marks            generations safety   error    NM=1 EAGER UNVERIFIED KEEP_MARKS
+quick  generations/keep-scanned          generations safety   error    NM=1 EAGER UNVERIFIED KEEP_SCANNED
+quick  generations/clear-late            generations safety   error    EAGER FEW_STORES UNVERIFIED CLEAR_LATE
+quick  generations/born-old              generations safety   error    EAGER FEW_STORES UNVERIFIED BORN_OLD
+quick  generations/attach-paid           generations safety   error    EAGER FEW_STORES UNVERIFIED ATTACH ATTACH_PAID
+quick  generations/no-off                generations safety   error    EAGER FEW_STORES NO_OFF
 quick  queue/span                        queue      safety    clean
 quick  queue/read-first                  queue      safety    error    READ_FIRST
 quick  queue/clear-first                 queue      safety    error    CLEAR_FIRST
@@ -137,6 +173,9 @@ quick  weak/settle-late                  weak       safety    error    SETTLE_LA
 quick  weak/frozen                       weak       safety    error    FROZEN
 quick  sweep/two-mutators                sweep      safety    clean    SLOTS=1
 quick  sweep/early                       sweep      safety    clean    SLOTS=1 EARLY_SWEEP
+quick  sweep/keep-allowed-named          sweep      safety    clean    SLOTS=1 KEEP_ALLOWED
+quick  sweep/name-unchecked              sweep      safety    clean    SLOTS=1 NAME_UNCHECKED
+quick  sweep/sweep-all                   sweep      safety    clean    SLOTS=1 SWEEP_ALL
 quick  sweep/stale-retire                sweep      safety    clean    SLOTS=1 STALE RETIRE
 quick  sweep/checked                     sweep      safety    clean    SLOTS=1 CHECKED
 quick  sweep/ends                        sweep      ltl       clean    SLOTS=1 CYCLES=1 STARVE
@@ -152,7 +191,11 @@ quick  sweep/wait-first                  sweep      ltl       error    SLOTS=1 C
 quick  sweep/free-index-first            sweep      safety    error    SLOTS=1 CHECKED FREE_INDEX_FIRST
 quick  sweep/no-off                      sweep      safety    error    SLOTS=1 NO_OFF
 quick  sweep/no-return-wait              sweep      safety    error    SLOTS=1 NO_RETURN_WAIT
-quick  sweep/keep-allowed                sweep      safety    error    SLOTS=1 KEEP_ALLOWED
+quick  sweep/keep-allowed                sweep      safety    error    SLOTS=1 KEEP_ALLOWED NAME_UNCHECKED
+quick  sweep/no-touch                    sweep      safety    error    SLOTS=1 NO_TOUCH
+quick  sweep/clear-first                 sweep      safety    error    SLOTS=1 CLEAR_FIRST
+quick  sweep/clear-late                  sweep      safety    error    SLOTS=1 CLEAR_LATE
+quick  sweep/no-clear                    sweep      safety    error    SLOTS=1 NO_CLEAR
 quick  sweep/keep-spans                  sweep      safety    error    SLOTS=1 KEEP_SPANS
 quick  sweep/stay-black                  sweep      safety    error    SLOTS=1 STAY_BLACK
 quick  sweep/heap-generation             sweep      safety    error    SLOTS=1 HEAP_GENERATION
@@ -184,7 +227,12 @@ one() {
   fi
   for define in $defines; do flags+=("-D$define"); done
   # The longest path without a repeated state: with three mutators and no end to the handshakes it is very long.
-  case $defines in *NM=3*) options+=(-m30000000) ;; *) options+=(-m1500000) ;; esac
+  # So it is with cycles that follow each other for ever.
+  case $tier-$model-$defines in
+    *NM=3*) options+=(-m30000000) ;;
+    full-generations-*) options+=(-m6000000) ;;
+    *) options+=(-m1500000) ;;
+  esac
   case $mode in
     safety) compile=(-DSAFETY -DNOFAIR) ;;
     progress) compile=(-DNP -DNFAIR=3); options+=(-l -f) ;;

@@ -9,22 +9,29 @@
  * stale stack word that marks an unused slot, and drops of roots by threads that are not attached. A shade marks directly, as a
  * full buffer does; with BUFFER it may stay in the buffer instead.
  *
- * S spans of SLOTS slots. A span's generation is counted modulo 4, so that "one too old" and "one too new" differ; the lists
- * know its parity only, as the code's do. Taking a span from a list and putting it back are single steps: the list's
+ * Marks stay after a sweep: what is marked is old. A full cycle clears them, between the end of the last sweep and the raising of the
+ * flag. A minor cycle does not, and sweeps only spans that were touched, that is allocated from, since they were swept last; in the
+ * others the marks say what the `allocated` bits say. Each cycle is full or minor by chance.
+ *
+ * S spans of SLOTS slots. A generation is a pair: the number of the cycle, and that of the full cycle. A touched span goes by the
+ * first and a clean one by the second. They are counted modulo 4, so that "one too old" and "one too new" differ; the lists
+ * know their parity only, as the code's do. Taking a span from a list and putting it back are single steps: the list's
  * lock. Everything else about a span belongs to its owner alone, except the mark bits.
  *
  * Properties       no object that lives is freed; a span is swept only from the generation before; no slot that was
- *                  never allocated becomes an object; at the start of a cycle all marks are clear, all spans are of the heap's
- *                  generation, and all that was dead when the last cycle began is gone; from then until sweeping is allowed
- *                  again, nobody sweeps
+ *                  never allocated becomes an object; at the start of a cycle all marks are those of the last sweep, all spans are
+ *                  of the heap's generation, and all that was dead when the last cycle began is gone (after a minor cycle: all
+ *                  that was young and dead); from then until sweeping is allowed again, nobody sweeps
  *                  `ends` (STARVE): finishSweeping ends, however often mutators look for something to sweep
  * Configurations   NM, S, SLOTS, CYCLES; STALE, BUFFER, DROPPER
  *                  RETIRE: idle mutators are retired between two cycles, new ones come at any time
  *                  CHECKED: mutators ask whether a slot is allocated, in spans that others own
  * Variant          EARLY_SWEEP: sweeping is allowed when RETURN is posted, not when all have answered: as good, because a mutator
  *                  sweeps only when `sweepable` is its own generation; what must wait for the answers is the next cycle
+ *                  SWEEP_ALL: a minor cycle sweeps clean spans as well. NAME_UNCHECKED: who takes a span names the parity only
  * Switches         NO_FINISH  NO_FINISH_WAIT  NO_OFF  NO_RETURN_WAIT  KEEP_ALLOWED  KEEP_SPANS  STAY_BLACK  HEAP_GENERATION  KEEP_MARKS
  *                  GIVE_BACK  COLLECT_LATE  KEEP_BUFFER  ROOTS_MARK_ON  OWN_ATTACH  NO_REREAD  WAIT_FIRST  FREE_INDEX_FIRST
+ *                  NO_TOUCH  CLEAR_FIRST  CLEAR_LATE  NO_CLEAR
  */
 #ifndef NM
 #define NM 2
@@ -52,13 +59,15 @@
 #define OFF 2
 #define RETURN 3
 
-byte place[S], generation[S];
+byte place[S];
+byte cycleOf[S], fullOf[S]; /* a span's generation */
+bool touched[S];
 byte allocated[S], marks[S], freeIndex[S];
 byte object[S], live[S], dead[S]; /* ghosts: slots that hold an object; that the program can reach; that were garbage when the cycle began */
 
-byte heapGeneration;       /* Guarded by: the registry lock (changes with the posting of RETURN) */
+byte heapCycle, heapFull;  /* the heap's generation. Guarded by: the registry lock (changes with the posting of RETURN) */
 bool heapBlack;            /* likewise, with SCAN and RETURN */
-byte sweepable;            /* sweepableGeneration: the one whose mutators may sweep, or 4: none may */
+byte sweepable;            /* sweepableGeneration: the cycle's number in the one whose mutators may sweep, or 4: none may */
 byte sweepers;             /* activeSweepers: mutators that sweep or are about to look whether they may */
 #ifdef RETIRE
 bool cycleIsOn;            /* from raising the flag until all have answered RETURN: nobody is retired */
@@ -78,7 +87,7 @@ bool rootsMark;
 
 byte request[NM];
 bool registered[NM];       /* Guarded by: the registry lock */
-byte mine[NM];             /* the mutator's copy of the generation; changed by RETURN and by attaching only */
+byte myCycle[NM], myFull[NM]; /* the mutator's copy of the generation; changed by RETURN and by attaching only */
 bool black[NM];
 byte span[NM];             /* cached span + 1, or 0 */
 byte cursor[NM], limit[NM];
@@ -99,19 +108,31 @@ inline firstFree(s, i) {
 #else
 #define HAS_ROOM(s) ((freeIndex[s] == 0 && allocated[s] != FULL) || (freeIndex[s] == 1 && !(allocated[s] & 2)))
 #endif
-#define SWEPT(s, g) (place[s] == LISTED && ((generation[s] ^ (g)) & 1) == 0)
-#define UNSWEPT(s, g) (place[s] == LISTED && ((generation[s] ^ (g)) & 1) == 1)
+/* Listed spans that are for a thread of generation (c, f) to use, and those that it has to sweep first: the parity says which list,
+   and a list gives only spans of just the generation that is named. */
+#ifdef NAME_UNCHECKED
+#define SAME(a, b) ((((a) ^ (b)) & 1) == 0)
+#else
+#define SAME(a, b) ((a) == (b))
+#endif
+#ifdef SWEEP_ALL
+#define BY_CYCLE(s) true
+#else
+#define BY_CYCLE(s) touched[s]
+#endif
+#define USABLE(s, c, f) (place[s] == LISTED && (BY_CYCLE(s) -> SAME(cycleOf[s], c) : SAME(fullOf[s], f)))
+#define UNSWEPT(s, c, f) (place[s] == LISTED && (BY_CYCLE(s) -> SAME(cycleOf[s], (c + 3) % 4) : SAME(fullOf[s], (f + 3) % 4)))
 
 #if S == 1
 #define ANY(P) (P(0))
 #define CHOOSE(P, v) if :: P(0) -> v = 0 fi
-#define ANY2(P, g) (P(0, g))
-#define CHOOSE2(P, g, v) if :: P(0, g) -> v = 0 fi
+#define ANY2(P, c, f) (P(0, c, f))
+#define CHOOSE2(P, c, f, v) if :: P(0, c, f) -> v = 0 fi
 #else
 #define ANY(P) (P(0) || P(1))
 #define CHOOSE(P, v) if :: P(0) -> v = 0 :: P(1) -> v = 1 fi
-#define ANY2(P, g) (P(0, g) || P(1, g))
-#define CHOOSE2(P, g, v) if :: P(0, g) -> v = 0 :: P(1, g) -> v = 1 fi
+#define ANY2(P, c, f) (P(0, c, f) || P(1, c, f))
+#define CHOOSE2(P, c, f, v) if :: P(0, c, f) -> v = 0 :: P(1, c, f) -> v = 1 fi
 #endif
 #define FRESH(s) (place[s] == PAGES)
 #define LIVES(s) (live[s] != 0)
@@ -143,14 +164,26 @@ inline handBack(m) {
   fi
 }
 
-/* Sweeps span s, which the caller owns, to generation g. Two steps: the bits, and what makes the span usable. The order
+/* Slots of span s are going to be taken by a mutator that has just taken the span. */
+inline touch(s) {
+#ifndef NO_TOUCH
+  touched[s] = true;
+#endif
+#ifdef HEAP_GENERATION
+  cycleOf[s] = heapCycle; fullOf[s] = heapFull
+#else
+  cycleOf[s] = myCycle[m]; fullOf[s] = myFull[m]
+#endif
+}
+
+/* Sweeps span s, which the caller owns, to generation (c, f). Two steps: the bits, and what makes the span usable. The order
    matters to checked stores, which look at spans that others sweep. */
-inline sweep(s, g) {
+inline sweep(s, c, f) {
 #ifdef FREE_INDEX_FIRST
   freeIndex[s] = 0;
 #endif
   d_step {
-    assert(generation[s] == (g + 3) % 4);
+    assert(BY_CYCLE(s) -> cycleOf[s] == (c + 3) % 4 : fullOf[s] == (f + 3) % 4);
     b = marks[s];
     assert((live[s] & ~b) == 0);   /* nothing that lives is freed */
     assert((b & ~object[s]) == 0); /* nothing comes from nowhere */
@@ -160,9 +193,9 @@ inline sweep(s, g) {
     b = 0
   }
   d_step {
-    marks[s] = 0;
     freeIndex[s] = 0;
-    generation[s] = g
+    touched[s] = false;
+    cycleOf[s] = c; fullOf[s] = f
   }
 }
 
@@ -201,7 +234,7 @@ end: do
 #ifndef STAY_BLACK
        black[m] = false;
 #endif
-       mine[m] = heapGeneration;
+       myCycle[m] = heapCycle; myFull[m] = heapFull;
        request[m] = NONE }
 
   /* Allocation: from the run; from the next run of the span; a full span is handed back. */
@@ -234,39 +267,36 @@ end: do
        s = 0; b = 0 }
 
   /* The next span: one swept with room, or fresh from the page heap. */
-#define ROOMY(s, g) (SWEPT(s, g) && HAS_ROOM(s))
-  :: atomic { registered[m] && !span[m] && ANY2(ROOMY, mine[m]) ->
-       CHOOSE2(ROOMY, mine[m], s);
-       assert(generation[s] == mine[m]);
+#define ROOMY(s, c, f) (USABLE(s, c, f) && HAS_ROOM(s))
+  :: atomic { registered[m] && !span[m] && ANY2(ROOMY, myCycle[m], myFull[m]) ->
+       CHOOSE2(ROOMY, myCycle[m], myFull[m], s);
+       assert(BY_CYCLE(s) -> cycleOf[s] == myCycle[m] : fullOf[s] == myFull[m]);
        place[s] = CACHED; span[m] = s + 1;
+       touch(s);
        cursor[m] = freeIndex[s]; limit[m] = freeIndex[s]; s = 0 }
   :: atomic { registered[m] && !span[m] && ANY(FRESH) ->
        CHOOSE(FRESH, s);
        assert(marks[s] == 0 && object[s] == 0);
        place[s] = CACHED; span[m] = s + 1;
        allocated[s] = 0; freeIndex[s] = 0;
-#ifdef HEAP_GENERATION
-       generation[s] = heapGeneration;
-#else
-       generation[s] = mine[m];
-#endif
+       touch(s);
        s = 0 }
 
   /* Or one that has to be swept first: the test, the count, the test again; then the taking and the sweep. */
-  :: registered[m] && !span[m] && sweepable == mine[m] ->
+  :: registered[m] && !span[m] && sweepable == myCycle[m] ->
      sweepers++;
      if
 #ifndef NO_REREAD
-     :: sweepable != mine[m]
-     :: atomic { sweepable == mine[m] -> ENTER };
+     :: sweepable != myCycle[m]
+     :: atomic { sweepable == myCycle[m] -> ENTER };
 #else
      :: atomic { true -> ENTER };
 #endif
         if
-        :: atomic { ANY2(UNSWEPT, mine[m]) -> CHOOSE2(UNSWEPT, mine[m], s); place[s] = SWEEPING };
-           sweep(s, mine[m]);
+        :: atomic { ANY2(UNSWEPT, myCycle[m], myFull[m]) -> CHOOSE2(UNSWEPT, myCycle[m], myFull[m], s); place[s] = SWEEPING };
+           sweep(s, myCycle[m], myFull[m]);
            atomic { place[s] = (allocated[s] == 0 -> PAGES : LISTED); s = 0; LEAVE }
-        :: atomic { !ANY2(UNSWEPT, mine[m]) -> LEAVE }
+        :: atomic { !ANY2(UNSWEPT, myCycle[m], myFull[m]) -> LEAVE }
         fi
      fi;
      sweepers--
@@ -306,7 +336,7 @@ end: do
   :: atomic { !registered[m] ->
        registered[m] = true; black[m] = heapBlack;
 #ifndef OWN_ATTACH
-       mine[m] = heapGeneration
+       myCycle[m] = heapCycle; myFull[m] = heapFull
 #endif
      }
 #endif
@@ -343,10 +373,10 @@ inline finishSweeping() {
 #endif
 #ifndef NO_FINISH
   do
-  :: atomic { ANY2(UNSWEPT, heapGeneration) -> CHOOSE2(UNSWEPT, heapGeneration, s); place[s] = SWEEPING };
-     sweep(s, heapGeneration);
+  :: atomic { ANY2(UNSWEPT, heapCycle, heapFull) -> CHOOSE2(UNSWEPT, heapCycle, heapFull, s); place[s] = SWEEPING };
+     sweep(s, heapCycle, heapFull);
      atomic { place[s] = (allocated[s] == 0 -> PAGES : LISTED); s = 0 }
-  :: !ANY2(UNSWEPT, heapGeneration) -> break
+  :: !ANY2(UNSWEPT, heapCycle, heapFull) -> break
   od;
 #endif
 #if defined(WAIT_FIRST) && !defined(NO_FINISH_WAIT)
@@ -369,9 +399,9 @@ inline finishSweeping() {
     s = 0;
     do
     :: s < S ->
-       assert(marks[s] == 0);
+       assert(marks[s] == allocated[s]);
        assert(dead[s] == 0);
-       assert(place[s] == PAGES || generation[s] == heapGeneration);
+       assert(place[s] == PAGES || (BY_CYCLE(s) -> cycleOf[s] == heapCycle : fullOf[s] == heapFull));
        s++
     :: else -> break
     od;
@@ -390,18 +420,43 @@ inline staleWord() {
 }
 
 #ifdef SECTION
-#define ALLOW sweepable = heapGeneration; closed = false
+#define ALLOW sweepable = heapCycle; closed = false
 #else
-#define ALLOW sweepable = heapGeneration
+#define ALLOW sweepable = heapCycle
 #endif
+
+/* A full cycle begins without marks. One span after the other: there may be new ones meanwhile. */
+inline clearMarks() {
+#ifndef NO_CLEAR
+  s = 0;
+  do
+  :: d_step { s < S -> if :: isFull -> marks[s] = 0 :: else fi; s++ }
+  :: s == S -> break
+  od;
+  s = 0
+#else
+  skip
+#endif
+}
 
 proctype Collector() {
   byte s, b, cycle;
+  bool isFull;
 
   do
   :: cycle < CYCLES ->
      cycle++;
+     if
+     :: isFull = true
+     :: isFull = false
+     fi;
+#ifdef CLEAR_FIRST
+     clearMarks();
+#endif
      finishSweeping();
+#if !defined(CLEAR_FIRST) && !defined(CLEAR_LATE)
+     clearMarks();
+#endif
 
      d_step {
 #if defined(RETIRE) && !defined(COLLECT_LATE)
@@ -409,7 +464,7 @@ proctype Collector() {
 #endif
        flag = true;
        do
-       :: s < S -> dead[s] = object[s] & ~live[s]; s++
+       :: s < S -> dead[s] = object[s] & ~live[s] & ~(isFull -> 0 : marks[s]); s++
        :: else -> break
        od;
        s = 0
@@ -426,6 +481,9 @@ proctype Collector() {
 #endif
      d_step { heapBlack = true; post(SCAN) };
      ANSWERED;
+#ifdef CLEAR_LATE
+     clearMarks();
+#endif
 
 #ifdef STALE
      staleWord();
@@ -455,7 +513,8 @@ proctype Collector() {
 
      /* advanceGeneration */
      d_step {
-       heapGeneration = (heapGeneration + 1) % 4;
+       heapCycle = (heapCycle + 1) % 4;
+       heapFull = (heapFull + isFull) % 4;
        heapBlack = false;
        post(RETURN)
 #ifdef EARLY_SWEEP
@@ -470,10 +529,10 @@ proctype Collector() {
 #endif
      d_step { ALLOW };
 #if defined(DROPPER) && defined(ROOTS_MARK_ON)
-     if :: atomic { ANY2(UNSWEPT, heapGeneration) -> CHOOSE2(UNSWEPT, heapGeneration, s); place[s] = SWEEPING };
-        sweep(s, heapGeneration);
+     if :: atomic { ANY2(UNSWEPT, heapCycle, heapFull) -> CHOOSE2(UNSWEPT, heapCycle, heapFull, s); place[s] = SWEEPING };
+        sweep(s, heapCycle, heapFull);
         atomic { place[s] = (allocated[s] == 0 -> PAGES : LISTED); s = 0 }
-     :: !ANY2(UNSWEPT, heapGeneration)
+     :: !ANY2(UNSWEPT, heapCycle, heapFull)
      fi;
      rootsMark = false
 #endif
