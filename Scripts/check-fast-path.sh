@@ -63,15 +63,15 @@ check() {
 }
 
 check probe_allocate 40 allocateSlow
-check probe_store_reference 18 recordSlow
-check probe_store_pair 26 recordSlow
-check probe_store_choice 24 recordSlow
-check probe_store_table 90 recordSlow stack_chk_fail
+check probe_store_reference 28 recordSlow
+check probe_store_pair 42 recordSlow
+check probe_store_choice 37 recordSlow
+check probe_store_table 94 recordSlow stack_chk_fail
 check probe_load_reference 5
 check probe_increment 5
 check probe_safepoint 9 safepointSlow
 check probe_array_sum 60 indexOutOfRange
-check probe_array_store 26 recordSlow indexOutOfRange
+check probe_array_store 36 recordSlow indexOutOfRange
 
 echo "$((checks - failures)) passed, $failures failed"
 [ "$failures" -eq 0 ]

@@ -33,8 +33,11 @@ settings=(
   "delay=100|0|30"
   "buffer=2|0|100"
   "collect=200|0|100"
+  "minor=7|0|100"
+  "collect=100,minor=3|0|100"
   "collect=50,buffer=4,delay=50|0|10"
   "|1|10"
+  "collect=300,minor=5,buffer=8|1|10"
   "collect=500,buffer=8,delay=20|1|5"
 )
 

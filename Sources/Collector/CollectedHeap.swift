@@ -72,8 +72,8 @@ package import Synchronization
     let pacer = unsafe Pacer(
       rules: Pacing(
         percent: options.percent, memoryLimit: options.memoryLimit,
-        minimumHeap: options.minimumHeap),
-      words: words, requests: requests, pageHeap: pageHeap)
+        minimumHeap: options.minimumHeap, hasGenerations: options.generations),
+      minorEvery: options.stress.minorCycles, words: words, requests: requests, pageHeap: pageHeap)
     self.pacer = pacer
     unsafe handshakes = Handshakes(
       registry: registry, counters: counters, words: words, reporter: reporter,
@@ -96,10 +96,10 @@ package import Synchronization
         reporter: reporter, words: words, counters: counters, workers: crew.size,
         percent: { pacer.rules.percent }) : nil
     unsafe cycle = CollectionCycle(
-      words: words, marking: marking, handshakes: handshakes, roots: roots, crew: crew,
-      sweeper: sweeper, pacer: pacer, requests: requests, counters: counters,
+      pageHeap: pageHeap, words: words, marking: marking, handshakes: handshakes, roots: roots,
+      crew: crew, sweeper: sweeper, pacer: pacer, requests: requests, counters: counters,
       verifier: options.checks ? verifier : nil, trace: trace)
-    requests.serve { [cycle] forced in cycle.run(forced: forced) }
+    requests.serve { [cycle] request in cycle.run(request) }
     // In checked mode every reference store goes through the barrier's slow half.
     if options.checks { heap_barrier_raise() }
   }

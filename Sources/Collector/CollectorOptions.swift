@@ -13,6 +13,8 @@ package struct CollectorOptions: Sendable {
   package struct Stress: Sendable {
     /// Every nth allocation of a thread is a complete collection.
     package var collectEvery: Int?
+    /// So many minor cycles follow each full one, whatever the pacer would choose.
+    package var minorCycles: Int?
     /// Entries of a barrier buffer.
     package var barrierBuffer: Int?
     /// Longest delay in each answer to a handshake, in microseconds.
@@ -28,6 +30,8 @@ package struct CollectorOptions: Sendable {
   package var hardLimit: Int?
   package var minimumHeap = 4 << 20
   package var workers = 1
+  /// Minor cycles are made where they pay.
+  package var generations = true
   package var hugePages = PageHeap.HugePagePolicy.system
   package var checks = false
   package var trace = false

@@ -11,6 +11,7 @@
 // All words are hints or are backed by a handshake. None of them alone decides whether an
 // object lives.
 
+internal import Heap
 package import Synchronization
 
 /// Shared words of one heap.
@@ -29,19 +30,22 @@ package struct HeapWords: ~Copyable {
   /// Ordering: releasing by who asks, acquiring by the collector's thread.
   package let cycleIsWanted = Atomic<Bool>(false)
 
-  /// The sweep generation. Owner: the collector. Relaxed: a mutator works with a copy of its
-  /// own, which a handshake brings.
-  package let generation = Atomic<UInt32>(2)
+  /// The heap's generation, as bits. Owner: the collector. Relaxed: a mutator works with a copy of
+  /// its own, which a handshake brings.
+  package let generation = Atomic<UInt64>(Generation.first.bits)
 
   /// The generation whose mutators may sweep what is left of the one before; 0 while nothing
   /// is left to sweep or a cycle marks. Ordering: See Note [Sweep hand-over].
-  package let sweepableGeneration = Atomic<UInt32>(0)
+  package let sweepableGeneration = Atomic<UInt64>(0)
 
   /// A cycle starts when `allocatedBytes` reaches this. Owner: the pacer.
   package let trigger = Atomic<Int>(.max)
 
-  /// Bytes allocated at which marking should have ended. Owner: the pacer.
+  /// Bytes allocated at which the marking of the next cycle should have ended. Owner: the pacer.
   package let goal = Atomic<Int>(.max)
+
+  /// The same of the next full cycle, which is what the percentage says. Owner: the pacer.
+  package let fullGoal = Atomic<Int>(.max)
 
   /// Bytes to mark for each byte allocated while marking, in 1/1024. Owner: the pacer.
   package let assistRatio = Atomic<Int>(0)

@@ -64,14 +64,16 @@ struct HeapCountersTests {
     #expect(wrong == 0)
   }
 
-  @Test("no more cycles are forced than there were, whenever one looks")
+  @Test("no more cycles are forced, or minor, than there were, whenever one looks")
   func cycles() throws {
     let fixture = try HeapFixture()
     fixture.attached { program in
       program.beginCycle()
-      #expect(fixture.heap.counters.cycleCounts == (0, 0))
+      #expect(fixture.heap.counters.cycleCounts == (all: 0, forced: 0, minor: 0))
       program.endCycle()
-      #expect(fixture.heap.counters.cycleCounts == (1, 1))
+      #expect(fixture.heap.counters.cycleCounts == (all: 1, forced: 1, minor: 0))
+      program.cycle(.minor)
+      #expect(fixture.heap.counters.cycleCounts == (all: 2, forced: 2, minor: 1))
     }
   }
 

@@ -142,18 +142,21 @@ final class HeapFixture: Sendable {
 /// The steps of a cycle and the rooms of a heap, as the tests call them.
 extension CollectedHeap {
   func finishSweeping() { cycle.finishSweeping() }
-  func beginFigures(forced: Bool) { cycle.beginFigures(forced: forced) }
+  func beginMarking(_ kind: CycleKind = .full) { cycle.beginMarking(kind, forced: true) }
+  func scanCards(_ kind: CycleKind) { cycle.scanCards(kind) }
   func raiseBarrier() { cycle.raiseBarrier() }
   func scanStacksAndRoots() { cycle.scanStacksAndRoots() }
   func drain() { cycle.drain() }
   func terminateMarking() { cycle.terminateMarking() }
   func lowerBarrier() { cycle.lowerBarrier() }
-  func advanceGeneration() { cycle.advanceGeneration() }
+  func advanceGeneration(_ kind: CycleKind = .full) { cycle.advanceGeneration(kind) }
   func verify() { verifier.verify() }
   func requestCycle() { requests.request() }
   func forEachSpan(_ body: (HeapSpan) -> Void) { verifier.forEachSpan(body) }
 
-  var generation: UInt32 { unsafe words.pointee.generation.load(ordering: .relaxed) }
+  var generation: Generation {
+    Generation(bits: unsafe words.pointee.generation.load(ordering: .relaxed))
+  }
 
   /// What mutators have taken, in bytes and slots.
   var taken: (bytes: Int, slots: Int) {
@@ -253,7 +256,11 @@ struct Program {
   /// A reference store, as the inlined code of a program does it.
   func store(_ new: UInt, into object: UInt, _ offset: Int) {
     let slot = object + UInt(offset)
-    if heap_barrier_is_up() { WriteBarrier.record(slot: slot, new: new) }
+    if heap_barrier_is_up() {
+      WriteBarrier.record(slot: slot, new: new)
+    } else {
+      heap_card_mark(slot)
+    }
     // SAFETY: a reference word of an object.
     unsafe UnsafeMutablePointer<Atomic<UInt>>(bitPattern: slot)
       .unsafelyUnwrapped.pointee.store(new, ordering: .releasing)
@@ -276,30 +283,32 @@ struct Program {
   func collecting(_ steps: () -> Void) { CollectedHeap.blocking(steps) }
 
   /// Steps 1 to 3: from here on the program runs while the heap is being marked.
-  func beginCycle() {
+  func beginCycle(_ kind: CycleKind = .full) {
     collecting {
       heap.finishSweeping()
-      heap.beginFigures(forced: true)
+      if kind == .minor { heap.verifier.verifyCards() }
+      heap.beginMarking(kind)
       heap.raiseBarrier()
+      heap.scanCards(kind)
       heap.scanStacksAndRoots()
     }
   }
 
   /// Steps 5 to 8, with the verifier.
-  func endCycle() {
+  func endCycle(_ kind: CycleKind = .full) {
     collecting {
       heap.terminateMarking()
       heap.lowerBarrier()
       heap.verify()
-      heap.advanceGeneration()
+      heap.advanceGeneration(kind)
       heap.finishSweeping()
     }
   }
 
   /// A whole cycle on this thread.
-  func cycle() {
-    beginCycle()
-    endCycle()
+  func cycle(_ kind: CycleKind = .full) {
+    beginCycle(kind)
+    endCycle(kind)
   }
 
   /// A list of nodes, `values` in it, the first one returned; valid until the next safepoint.

@@ -181,7 +181,9 @@ struct LargeAllocationTests {
 
   private final class Peak: Sendable { let bytes = Atomic(0) }
 
-  @Test("threads that allocate only large objects while a list is marked keep near the goal")
+  @Test(
+    "threads that allocate only large objects while a list is marked keep near the goal",
+    .disabled(if: Sanitizer.isThread, "the list takes longer to mark than an object waits"))
   func peak() throws {
     let fixture = try HeapFixture {
       $0.percent = 100

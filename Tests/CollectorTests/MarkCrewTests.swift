@@ -36,7 +36,7 @@ struct MarkCrewTests {
         let expected = fixture.reachable()
         program.collecting {
           fixture.heap.finishSweeping()
-          fixture.heap.beginFigures(forced: true)
+          fixture.heap.beginMarking()
           fixture.heap.raiseBarrier()
           fixture.heap.scanStacksAndRoots()
           fixture.heap.terminateMarking()

@@ -100,7 +100,7 @@ struct MarkerTests {
       // Slots of the run count as allocated; those of a span without a run do not.
       let shelf = fixture.shelf(fixture.leaf)
       guard
-        let fresh = fixture.heap.pageHeap.makeSpan(for: shelf, pageCount: 1, generation: 2)
+        let fresh = fixture.heap.pageHeap.makeSpan(for: shelf, pageCount: 1, generation: .first)
       else { return #expect(Bool(false), "no span") }
       #expect(HeapSpan.lookUp(fresh.base, owner: owner) == nil)
       _ = fresh.takeRun(atMost: 1)
@@ -200,7 +200,7 @@ struct MarkerTests {
       for _ in 0..<100 {
         guard
           let span = fixture.heap.pageHeap.makeSpan(
-            for: fixture.shelf(fixture.node), pageCount: 1, generation: 2)
+            for: fixture.shelf(fixture.node), pageCount: 1, generation: .first)
         else { return }
         _ = span.takeRun(atMost: 1)
         program.initialize(span.base, HeapFixture.left, list.reference)

@@ -91,7 +91,7 @@ struct MutatorRegistryTests {
     let fixture = try HeapFixture()
     fixture.attached { program in
       program.collecting {
-        fixture.heap.beginFigures(forced: true)
+        fixture.heap.beginMarking()
         fixture.heap.raiseBarrier()
         TestThread {
           fixture.attached { other in
@@ -139,7 +139,7 @@ struct MutatorRegistryTests {
       program.store(program.makeNode(value: 8), into: holder.reference, HeapFixture.left)
       let target = program.load(holder.reference, HeapFixture.left)
       program.collecting {
-        fixture.heap.beginFigures(forced: true)
+        fixture.heap.beginMarking()
         fixture.heap.raiseBarrier()
         TestThread {
           fixture.attached { other in other.store(0, into: holder.reference, HeapFixture.left) }

@@ -156,24 +156,59 @@ struct PacingTests {
     let fixture = try HeapFixture {
       $0.percent = percent
       $0.minimumHeap = 0
+      $0.generations = false
     }
     let (words, pacer) = (unsafe fixture.heap.words, fixture.heap.pacer)
-    pacer.cycleEnded(live: 100 << 20, roots: 0)
+    pacer.cycleEnded(.full, live: 100 << 20, roots: 0, time: 0)
     unsafe words.pointee.allocatedBytes.store(before, ordering: .relaxed)
     pacer.markingBegan()
     unsafe words.pointee.allocatedBytes.store(after, ordering: .relaxed)
     pacer.markingEnded(marked: marked)
     #expect(unsafe words.pointee.allocatedBytes.load(ordering: .relaxed) == after)
-    pacer.cycleEnded(live: marked, roots: 0)
+    pacer.cycleEnded(.full, live: marked, roots: 0, time: 0)
     #expect(unsafe words.pointee.allocatedBytes.load(ordering: .relaxed) == marked)
     return unsafe words.pointee.goal.load(ordering: .relaxed)
   }
 
   @Test("what is allocated past the goal while the heap is marked does not raise the next goal")
   func pastTheGoal() throws {
-    // 100 MiB live, so the goal is 200: 50 are allocated black before it, 500 after it.
-    #expect(try goal(before: 150 << 20, after: 200 << 20, marked: 150 << 20) == 300 << 20)
-    #expect(try goal(before: 150 << 20, after: 700 << 20, marked: 650 << 20) == 300 << 20)
+    // 100 MiB live, so the goal is 200: 60 are allocated black before it, 500 after it. Of 140 MiB
+    // all live, so the 60 count.
+    #expect(try goal(before: 140 << 20, after: 200 << 20, marked: 200 << 20) == 400 << 20)
+    #expect(try goal(before: 140 << 20, after: 700 << 20, marked: 700 << 20) == 400 << 20)
+  }
+
+  @Test("what is allocated while the heap is marked counts as far as what was there before lives")
+  func survivors() throws {
+    // A quarter of 160 MiB lives, so 10 of the 40 MiB that were allocated black count.
+    #expect(try goal(before: 160 << 20, after: 200 << 20, marked: 80 << 20) == 100 << 20)
+    // Nothing was there before.
+    #expect(try goal(before: 0, after: 100 << 20, marked: 100 << 20) == 0)
+  }
+
+  @Test("goals settle at any percentage, though each cycle uses up the way to its goal")
+  func settling() throws {
+    for percent in [25, 100, 200, 400, 1000] {
+      let fixture = try HeapFixture {
+        $0.percent = percent
+        $0.minimumHeap = 0
+        $0.generations = false
+      }
+      let (words, pacer) = (unsafe fixture.heap.words, fixture.heap.pacer)
+      let live = 100 << 20
+      pacer.cycleEnded(.full, live: live, roots: 0, time: 0)
+      for _ in 0..<100 {
+        let trigger = unsafe words.pointee.trigger.load(ordering: .relaxed)
+        let goal = unsafe words.pointee.goal.load(ordering: .relaxed)
+        unsafe words.pointee.allocatedBytes.store(trigger, ordering: .relaxed)
+        pacer.markingBegan()
+        unsafe words.pointee.allocatedBytes.store(goal, ordering: .relaxed)
+        pacer.markingEnded(marked: live + goal - trigger)
+        pacer.cycleEnded(.full, live: live + goal - trigger, roots: 0, time: 0)
+      }
+      let goal = unsafe words.pointee.goal.load(ordering: .relaxed)
+      #expect(goal <= live * 2 * (100 + percent) / 100, "at \(percent) %")
+    }
   }
 
   @Test("what was allocated past the goal before marking began counts, if it lives")

@@ -30,7 +30,8 @@ struct RefillTests {
         #expect(zip(half, half.dropFirst()).allSatisfy { $1 - $0 == 48 })
       }
       #expect(shelf.spanCount == 2)
-      #expect(shelf.count(of: 2) == (partial: 0, full: 1), "the first is full and on its shelf")
+      #expect(
+        shelf.count(of: .first) == (partial: 0, full: 1), "the first is full and on its shelf")
       _ = program.makeNode()
       #expect(shelf.spanCount == 3)
     }
@@ -77,14 +78,14 @@ struct RefillTests {
         program.heap.advanceGeneration()
       }
       let generation = program.heap.generation
-      #expect(shelf.count(of: generation &- 1) == (partial: 1, full: 3), "nothing is swept yet")
+      #expect(shelf.count(of: generation.previous) == (partial: 1, full: 3), "nothing is swept yet")
       _ = program.makeNode()
-      #expect(shelf.count(of: generation &- 1) == (partial: 0, full: 3))
+      #expect(shelf.count(of: generation.previous) == (partial: 0, full: 3))
       for _ in 0..<(Self.slots - 5) { _ = program.makeNode() }
-      #expect(shelf.count(of: generation &- 1) == (partial: 0, full: 2))
+      #expect(shelf.count(of: generation.previous) == (partial: 0, full: 2))
       #expect(shelf.spanCount == 4, "no fresh span while there are holes")
       program.collecting { program.heap.finishSweeping() }
-      #expect(shelf.count(of: generation &- 1) == (partial: 0, full: 0))
+      #expect(shelf.count(of: generation.previous) == (partial: 0, full: 0))
     }
     #expect(fixture.problems.isEmpty)
   }
@@ -100,9 +101,9 @@ struct RefillTests {
         program.heap.advanceGeneration()
       }
       let generation = program.heap.generation
-      #expect(shelf.count(of: generation &- 1).full == 20)
+      #expect(shelf.count(of: generation.previous).full == 20)
       _ = program.makeNode()
-      #expect(shelf.count(of: generation &- 1).full == 12)
+      #expect(shelf.count(of: generation.previous).full == 12)
       #expect(shelf.count(of: generation).full == 8)
       #expect(shelf.spanCount == 21)
       program.collecting { program.heap.finishSweeping() }
@@ -142,7 +143,7 @@ struct RefillTests {
     fixture.attached { program in
       let before = program.makeNode()
       program.collecting {
-        program.heap.beginFigures(forced: true)
+        program.heap.beginMarking()
         program.heap.raiseBarrier()
       }
       let white = program.makeNode()

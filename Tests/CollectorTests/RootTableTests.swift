@@ -69,7 +69,7 @@ struct RootTableTests {
       let left = program.load(holder.reference, HeapFixture.left)
       let right = program.load(holder.reference, HeapFixture.right)
       program.collecting {
-        fixture.heap.beginFigures(forced: true)
+        fixture.heap.beginMarking()
         fixture.heap.raiseBarrier()
       }
       // Not scanned yet: all is white.
@@ -94,7 +94,7 @@ struct RootTableTests {
       for slot in slots { program.set(slot, program.makeNode()) }
       let nodes = slots.map(\.reference)
       program.collecting {
-        fixture.heap.beginFigures(forced: true)
+        fixture.heap.beginMarking()
         fixture.heap.raiseBarrier()
         let heap = fixture.heap
         TestThread { for slot in slots { heap.roots.drop(slot) } }.join()

@@ -104,20 +104,21 @@ struct SweeperTests {
       // As between posting the last handshake and its last answer.
       let generation = program.heap.generation
       unsafe fixture.heap.words.pointee.sweepableGeneration.store(
-        generation &- 1, ordering: .relaxed)
+        generation.previous.bits, ordering: .relaxed)
       let shelf = fixture.shelf(fixture.leaf)
       guard
         let span = fixture.heap.pageHeap.makeSpan(
-          for: shelf, pageCount: 1, generation: generation &- 1)
+          for: shelf, pageCount: 1, generation: generation.previous)
       else { return }
       _ = span.takeRun(atMost: 3)
       shelf.put(span)
       #expect(fixture.heap.sweeper.sweepForSlots(shelf, program.mutator) == nil)
       fixture.heap.finishSweeping()
-      #expect(shelf.count(of: generation &- 1).partial == 1)
-      unsafe fixture.heap.words.pointee.sweepableGeneration.store(generation, ordering: .relaxed)
+      #expect(shelf.count(of: generation.previous).partial == 1)
+      unsafe fixture.heap.words.pointee.sweepableGeneration.store(
+        generation.bits, ordering: .relaxed)
       fixture.heap.finishSweeping()
-      #expect(shelf.count(of: generation &- 1).partial == 0)
+      #expect(shelf.count(of: generation.previous).partial == 0)
       #expect(unsafe fixture.heap.words.pointee.activeSweepers.load(ordering: .relaxed) == 0)
     }
   }
@@ -211,7 +212,7 @@ struct SweeperTests {
         fixture.heap.advanceGeneration()
       }
       let shelf = fixture.shelf(fixture.node)
-      #expect(shelf.count(of: fixture.heap.generation &- 1).partial == 1)
+      #expect(shelf.count(of: fixture.heap.generation.previous).partial == 1)
       let kept = fixture.heap.sweeper.sweepForSlots(shelf, program.mutator)
       #expect(kept?.allocatedCount == 0 && shelf.spanCount == 1)
       if let kept { shelf.put(kept) }

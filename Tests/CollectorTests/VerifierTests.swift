@@ -102,7 +102,8 @@ struct VerifierTests {
     let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       try Self.verify { program, _ in
         let shelf = program.fixture.shelf(program.fixture.leaf)
-        guard let span = program.heap.pageHeap.makeSpan(for: shelf, pageCount: 1, generation: 2)
+        guard
+          let span = program.heap.pageHeap.makeSpan(for: shelf, pageCount: 1, generation: .first)
         else { return }
         _ = unsafe span.marks[0].bitwiseOr(2, ordering: .relaxed)
         shelf.put(span)
@@ -174,7 +175,7 @@ struct VerifierTests {
       _ = program.makeNode()
       #expect(fixture.problems.isEmpty)
       let shelf = fixture.shelf(fixture.leaf)
-      let lost = fixture.heap.pageHeap.makeSpan(for: shelf, pageCount: 1, generation: 2)
+      let lost = fixture.heap.pageHeap.makeSpan(for: shelf, pageCount: 1, generation: .first)
       #expect(fixture.problems.count == 1)
       #expect(fixture.problems.first?.contains("2") == true)
       if let lost { shelf.put(lost) }

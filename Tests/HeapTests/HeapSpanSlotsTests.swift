@@ -149,21 +149,29 @@ struct HeapSpanSlotsTests {
         span.setMark(slot)
         if slot % 2 == 0 { span.setScanned(slot) }
       }
+      let generation = Generation(cycle: UInt32(10 + round), full: UInt32(3 + round))
       let (before, after) = (used.filter { $0 }.count, live.filter { $0 }.count)
       var dead = Set<Int>()
-      let result = span.sweep(to: UInt32(10 + round)) { word, bits, _ in
+      let result = span.sweep(to: generation) { word, bits, _ in
         for bit in 0..<64 where bits & 1 << UInt(bit) != 0 { dead.insert(word * 64 + bit) }
         return 0
       }
       #expect(result.live == after && result.freed == before - after)
       #expect(dead == Set(used.indices.filter { used[$0] && !live[$0] }))
-      #expect(span.sweepGeneration == UInt32(10 + round))
+      #expect(span.generation == generation && !span.isTouched)
       #expect(span.allocatedCount == after && span.freeIndex == 0)
       #expect(used.indices.filter { span.isAllocated($0) } == live.indices.filter { live[$0] })
+      // What lives is old from now on: marked, and not to be scanned again.
+      #expect(live.indices.allSatisfy { span.isMarked($0) == live[$0] })
+      for word in 0..<span.wordCount {
+        let marks = unsafe span.marks[word].load(ordering: .relaxed)
+        #expect(unsafe span.scanned[word].load(ordering: .relaxed) == marks)
+      }
+      #expect(reports(span.checkInvariants).isEmpty)
+      span.clearMarks()
       #expect((0..<span.slotCount).allSatisfy { !span.isMarked($0) })
       let scanned = (0..<span.wordCount).map { unsafe span.scanned[$0].load(ordering: .relaxed) }
       #expect(scanned.allSatisfy { $0 == 0 })
-      #expect(reports(span.checkInvariants).isEmpty)
       used = live
     }
   }
@@ -187,11 +195,13 @@ struct HeapSpanSlotsTests {
     #expect(takeSlot() == nil, "what is held is not handed out")
     #expect(reports(span.checkInvariants).isEmpty)
     // Held on, beside one that dies.
+    span.clearMarks()
     _ = span.sweep(to: 4) { _, dead, held in
       #expect(dead == 2 && held == 1)
       return held
     }
     #expect(span.usedCount == 1 && takeSlot() == 1)
+    span.clearMarks()
     span.setMark(1)
     _ = span.sweep(to: 5) { _, dead, held in
       #expect(dead == 0 && held == 1)
@@ -210,6 +220,7 @@ struct HeapSpanSlotsTests {
     span.setMark(1)
     _ = span.sweep(to: 3)
     #expect(!span.needsZero)
+    span.clearMarks()
     span.setMark(1)
     _ = span.sweep(to: 4)
     #expect(span.needsZero)

@@ -8,6 +8,7 @@
 
 import Heap
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Spans")
@@ -64,7 +65,7 @@ struct HeapSpanTests {
       #expect(span.spanClass == SpanClass(sizeClass, noscan: noscan))
       #expect(span.layout == shelf.layout && span.shelf == shelf)
       #expect(span.freeIndex == 0 && span.allocatedCount == 0)
-      #expect(span.sweepGeneration == 8)
+      #expect(span.generation == 8)
       #expect(!span.needsZero, "the memory has never been used")
       #expect(span.hasCleanBits)
       #expect(reports(span.checkInvariants).isEmpty)

@@ -240,7 +240,7 @@ struct PageHeapTests {
     first.freeAll(to: fixture.pages)
     let second = try fixture.span(on: shelf, generation: 5)
     #expect(second == first, "the same record")
-    #expect(second.needsZero && second.isLive && second.sweepGeneration == 5)
+    #expect(second.needsZero && second.isLive && second.generation == 5)
     let mapped = fixture.pages.memory.mappedBytes
     for _ in 0..<20_000 {
       let span = try fixture.span(on: shelf)

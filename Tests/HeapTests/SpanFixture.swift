@@ -38,7 +38,7 @@ struct SpanFixture {
   }
 
   /// A fresh span of a shelf.
-  func span(on shelf: SpanShelf, generation: UInt32 = 2) throws -> HeapSpan {
+  func span(on shelf: SpanShelf, generation: Generation = 2) throws -> HeapSpan {
     let sizeClass = shelf.spanClass.sizeClass
     let count = sizeClass.isLarge ? 5 : sizeClass.spanPages
     return try #require(pages.makeSpan(for: shelf, pageCount: count, generation: generation))
@@ -97,7 +97,7 @@ extension HeapSpan {
 
   /// Frees all slots of a span, as a sweep without marks does, and gives the pages back.
   func freeAll(to pages: PageHeap) {
-    _ = sweep(to: sweepGeneration)
+    _ = sweep(to: generation)
     pages.freeSpan(self)
   }
 }

@@ -21,7 +21,7 @@ struct SpanShelfTests {
     shelf = try fixture.shelf(size: 2048)  // Four slots a span.
   }
 
-  private func span(_ generation: UInt32, allocated: Int) throws -> HeapSpan {
+  private func span(_ generation: Generation, allocated: Int) throws -> HeapSpan {
     let span = try fixture.span(on: shelf, generation: generation)
     if allocated > 0 { _ = span.takeRun(atMost: allocated) }
     return span
@@ -29,12 +29,12 @@ struct SpanShelfTests {
 
   @Test("a span goes to the list that its free slots and its generation say")
   func lists() throws {
-    for generation in [6, 7] as [UInt32] {
+    for generation in [6, 7] as [Generation] {
       let (partial, full) = try (span(generation, allocated: 3), span(generation, allocated: 4))
       shelf.put(partial)
       shelf.put(full)
       #expect(shelf.count(of: generation) == (partial: 1, full: 1))
-      #expect(shelf.count(of: generation + 1) == (partial: 0, full: 0))
+      #expect(shelf.count(of: generation.next(isFull: true)) == (partial: 0, full: 0))
       #expect(reports(shelf.checkInvariants).isEmpty)
       #expect(shelf.popPartial(of: generation) == partial)
       #expect(shelf.popFull(of: generation) == full)
@@ -46,10 +46,10 @@ struct SpanShelfTests {
   func advance() throws {
     let spans = try (0..<5).map { try span(10, allocated: $0) }
     for span in spans { shelf.put(span) }
-    let generation: UInt32 = 11
+    let generation: Generation = 11
     #expect(shelf.popPartial(of: generation) == nil, "nothing is swept yet")
-    #expect(shelf.popPartial(of: generation &- 1) == spans[3], "the last one put in")
-    #expect(shelf.popFull(of: generation &- 1) == spans[4])
+    #expect(shelf.popPartial(of: generation.previous) == spans[3], "the last one put in")
+    #expect(shelf.popFull(of: generation.previous) == spans[4])
   }
 
   @Test("several spans are taken and put back at a time, each from and to the list that it is of")
@@ -69,7 +69,7 @@ struct SpanShelfTests {
     #expect(some.count == 3)
     #expect(shelf.count(of: 8) == (partial: 5, full: 2))
     while let span = some.pop() {
-      #expect(span.sweepGeneration == 8 && span.allocatedCount < 4)
+      #expect(span.generation == 8 && span.allocatedCount < 4)
       shelf.put(span)
     }
     let full = shelf.popFull(of: 8, atMost: .max)
@@ -128,17 +128,58 @@ struct SpanShelfTests {
 
   @Test("generations wrap: the last one is odd and the next is even")
   func wrapping() throws {
-    let last = try span(.max, allocated: 1)
+    let generation = Generation(cycle: .max, full: .max)
+    let last = try span(generation, allocated: 1)
     shelf.put(last)
-    let next = UInt32.max &+ 1
+    let next = generation.next(isFull: true)
+    #expect(next == 0)
     #expect(shelf.popPartial(of: next) == nil)
-    #expect(shelf.popPartial(of: next &- 1) == last)
+    #expect(shelf.popPartial(of: next.previous) == last)
+  }
+
+  @Test("after a minor cycle touched spans are unswept, and clean ones are swept still")
+  func minorCycle() throws {
+    let before = Generation(cycle: 8, full: 5)
+    let (touched, clean) = try (span(before, allocated: 4), span(before, allocated: 1))
+    // Its one object is found alive.
+    clean.setMark(0)
+    _ = clean.sweep(to: before)
+    shelf.put(touched)
+    shelf.put(clean)
+    let generation = before.next(isFull: false)
+    #expect(generation == Generation(cycle: 9, full: 5))
+    #expect(shelf.popFull(of: generation) == nil)
+    #expect(shelf.popFull(of: generation.previous) == touched)
+    #expect(shelf.popPartial(of: generation.previous) == nil, "it need not be swept again")
+    #expect(shelf.popPartial(of: generation) == clean)
+    // Whoever takes slots from it makes it one of the cycle's.
+    clean.touch(in: generation)
+    shelf.put(clean)
+    #expect(reports(shelf.checkInvariants).isEmpty)
+    #expect(shelf.popPartial(of: generation) == clean)
+    shelf.put(clean)
+    #expect(shelf.popPartial(of: generation.next(isFull: false).previous) == clean)
+  }
+
+  @Test("after a full cycle touched and clean spans are unswept")
+  func fullCycle() throws {
+    let before = Generation(cycle: 8, full: 5)
+    let (touched, clean) = try (span(before, allocated: 2), span(before, allocated: 1))
+    clean.setMark(0)
+    _ = clean.sweep(to: Generation(cycle: 6, full: 5))
+    shelf.put(touched)
+    shelf.put(clean)
+    let generation = before.next(isFull: true)
+    #expect(shelf.popPartial(of: generation) == nil)
+    #expect(shelf.popPartial(of: generation.previous) != nil)
+    #expect(shelf.popPartial(of: generation.previous) != nil)
+    #expect(shelf.popPartial(of: generation.previous) == nil)
   }
 
   @Test("every span on the shelf is visited once")
   func visiting() throws {
     var all = Set<HeapSpan>()
-    for generation in [4, 5] as [UInt32] {
+    for generation in [4, 5] as [Generation] {
       for allocated in 0...4 {
         let span = try span(generation, allocated: allocated)
         shelf.put(span)
@@ -201,11 +242,11 @@ struct SpanShelfTests {
       shelf.put(span)
       #expect(reports(shelf.checkInvariants).isEmpty)
       harm(span)
-      defer { _ = shelf.popPartial(of: span.sweepGeneration) ?? shelf.popPartial(of: 2) }
-      defer { span.sweepGeneration = 2 }
+      defer { _ = shelf.popPartial(of: span.generation) ?? shelf.popPartial(of: 2) }
+      defer { span.touch(in: 2) }
       return reports(shelf.checkInvariants)
     }
-    #expect(try broken { $0.sweepGeneration = 3 }.contains { $0.contains("parity") })
+    #expect(try broken { $0.generation = 3 }.contains { $0.contains("parity") })
     #expect(try broken { _ = $0.takeRun() }.contains { $0.contains("wrong list") })
     let other = try fixture.shelf(size: 2048)
     let strange = try broken { unsafe $0.record.pointee.shelf = other.address }

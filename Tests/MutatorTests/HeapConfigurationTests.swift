@@ -140,7 +140,8 @@ import Testing
     for percent in [GCPercent.off, 0, 100, .percent(.max)] {
       #expect(GCPercent(percent.description) == percent)
     }
-    let stress = StressOptions(collectEvery: 3, barrierBuffer: 1, handshakeDelay: 9, seed: .max)
+    let stress = StressOptions(
+      collectEvery: 3, minorCycles: 2, barrierBuffer: 1, handshakeDelay: 9, seed: .max)
     #expect(StressOptions(stress.description) == stress)
     #expect(StressOptions("seed=5")?.seed == 5)
   }
@@ -170,10 +171,11 @@ import Testing
         hardLimit    1.5 GiB
         minimumHeap  4.0 MiB
         workers      a quarter of the cores
+        generations  automatic
         hugePages    system
         trace        off
         checks       off
-        stress       collect=7,buffer=0,delay=0,seed=0
+        stress       collect=7,minor=0,buffer=0,delay=0,seed=0
         """)
     let unreadable = HeapConfiguration.fromEnvironment { $0 == "HEAP_TRACE" ? "yes" : nil }
     #expect(

@@ -59,6 +59,16 @@ import Testing
     try run(settings)
   }
 
+  @Test("it is so with minor collections, of which most are forced")
+  func minor() throws {
+    var settings = ShadowSettings(operations: 20_000, threads: 2, seed: 6)
+    settings.configuration.minimumHeap = 64 << 10
+    settings.configuration.checks = .on
+    settings.configuration.stress = StressOptions(
+      collectEvery: 200, minorCycles: 6, barrierBuffer: 8, seed: 6)
+    try run(settings)
+  }
+
   @Test("it is so on one thread")
   func alone() throws {
     var settings = ShadowSettings(operations: 20_000, threads: 1, seed: 5)

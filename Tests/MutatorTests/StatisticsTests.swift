@@ -131,7 +131,7 @@ import Testing
     for line in wanted {
       #expect(lines.contains { $0.hasPrefix(line) }, "\(line) is not in \(lines)")
     }
-    #expect(lines.count == 17)
+    #expect(lines.count == 18)
   }
 
   @Test(

@@ -3,19 +3,34 @@
 
 // Objects without a heap.
 //
-// References need memory, not a collector: these are laid in zeroed blocks that are never
-// freed. The barrier flag belongs to the process, and a heap in another test may raise it;
+// References need memory, not a collector: these are laid in an arena that belongs to no heap (a
+// store looks its tables up, for the card) and are never freed. The barrier flag belongs to the process, and a heap in another test may raise it;
 // then a store into such a block would be a mistake and trap. So every test that stores runs
 // in a process of its own (`#expect(processExitsWith:)`).
 
+import Heap
 import Mutator
+import Synchronization
 
 /// Memory that looks like a heap's.
 enum TestMemory {
+  /// The next free byte.
+  private static let cursor: Atomic<UInt> = {
+    do {
+      let size = Geometry.arenaSize
+      let arena = try VirtualMemory.reserve(size: size, alignment: size)
+      try VirtualMemory.commit(arena, size: size)
+      _ = try ArenaTables.publish(ArenaIndex(holding: arena), owner: 0)
+      return Atomic(arena)
+    } catch {
+      fatalError("no memory for the tests: \(error)")
+    }
+  }()
+
   static func zeroed(bytes: Int, alignment: Int = 16) -> UnsafeMutableRawPointer {
-    let block = UnsafeMutableRawPointer.allocate(byteCount: max(bytes, 1), alignment: alignment)
-    unsafe block.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
-    return unsafe block
+    let size = UInt(bytes + alignment).aligned(up: 16)
+    let start = cursor.add(size, ordering: .relaxed).oldValue.aligned(up: UInt(alignment))
+    return unsafe UnsafeMutableRawPointer(bitPattern: start).unsafelyUnwrapped
   }
 
   static func object<Object: HeapObject>(_ value: Object) -> HeapRef<Object> {

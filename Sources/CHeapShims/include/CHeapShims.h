@@ -71,6 +71,48 @@ static inline void heap_arena_publish(uintptr_t slot, uintptr_t tables) {
   __atomic_store_n(&heap_arena_index[slot], tables, __ATOMIC_RELEASE);
 }
 
+// ---- Cards ----------------------------------------------------------------------------
+
+// An arena's card table is the first of its side tables: one byte for 512 bytes of the arena, set
+// when a reference is stored there. See Sources/Heap/Memory/CardTable.swift.
+
+#define HEAP_CARD_SHIFT 9
+
+/// Sets the card of a slot, which lies in an arena.
+///
+/// Relaxed: the collector looks at cards after a handshake.
+static inline void heap_card_mark(uintptr_t address) {
+  uintptr_t tables = heap_arena_tables(address >> HEAP_ARENA_SHIFT);
+  uintptr_t card = (address & ((1ul << HEAP_ARENA_SHIFT) - 1)) >> HEAP_CARD_SHIFT;
+  __atomic_store_n((uint8_t *)(tables + card), 1, __ATOMIC_RELAXED);
+}
+
+/// Sets the cards of `size` bytes, at least one, of a span.
+static inline void heap_card_mark_range(uintptr_t address, size_t size) {
+  // Every card but the last one, and the last one: for what is smaller than a card, two stores.
+  for (size_t offset = 0; offset < size; offset += 1ul << HEAP_CARD_SHIFT)
+    heap_card_mark(address + offset);
+  heap_card_mark(address + size - 1);
+}
+
+/// The number of the first card at or after `card` that may be dirty: its group of eight is. Or
+/// `count`, a multiple of 64.
+///
+/// Nobody sets cards meanwhile, or it does not matter whether they are seen.
+HEAP_UNCHECKED
+static inline size_t heap_next_dirty_group(uintptr_t cards, size_t card, size_t count) {
+  const uint64_t *groups = (const uint64_t *)cards;
+  for (; card < count && card % 64 != 0; card += 8)
+    if (groups[card / 8]) return card;
+  for (; card < count; card += 64) {
+    const uint64_t *line = groups + card / 8;
+    if (line[0] | line[1] | line[2] | line[3] | line[4] | line[5] | line[6] | line[7]) break;
+  }
+  for (; card < count; card += 8)
+    if (groups[card / 8]) return card;
+  return count;
+}
+
 // ---- Threads --------------------------------------------------------------------------
 
 /// The innermost mutator that this thread has attached, or null.

@@ -70,7 +70,7 @@ package final class Allocator: Sendable {
     unsafe state.pointee.callsUntilCollection -= 1
     guard unsafe state.pointee.callsUntilCollection <= 0 else { return }
     unsafe state.pointee.callsUntilCollection = every
-    requests.collectAndWait()
+    requests.collectAndWait(ofAnyKind: true)
   }
 
   // MARK: - Slots
@@ -126,6 +126,7 @@ package final class Allocator: Sendable {
         unsafe AttachedMutator.putBack(span, entry)
       }
       guard let span = unsafe findSpan(entry.pointee.shelf, mutator) else { return false }
+      span.touch(in: unsafe mutator.state.pointee.generation)
       unsafe entry.pointee.span = span
       unsafe entry.pointee.countBefore = span.allocatedCount
     }

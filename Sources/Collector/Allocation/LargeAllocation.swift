@@ -40,10 +40,11 @@ extension Allocator {
     if span.needsZero && !span.layout.isNoscan { zero(span, size: size) }
     // No safepoint from here on.
     let state = unsafe mutator.state
-    span.sweepGeneration = unsafe state.pointee.generation
+    span.touch(in: unsafe state.pointee.generation)
     let slot = SlotRange(start: 0, end: 1)
     if unsafe state.pointee.allocatesBlack { mutator.blacken(slot, of: span) }
     span.take(slot)
+    mutator.cardBirths(at: span.base, size: span.slotSize)
     let bytes = pageCount * Geometry.pageSize
     unsafe state.pointee.tally.countAllocated(slots: 1, bytes: bytes)
     safepoints.noteTaken(bytes, mutator)

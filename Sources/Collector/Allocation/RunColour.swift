@@ -9,6 +9,12 @@
 // `returnSpans` is unmarked again: a free slot with a mark would be taken for an object by the
 // next sweep.
 //
+// What is black when the cycle ends is old. Between its answers to `off` and to `returnSpans` a
+// mutator allocates black, while another that has answered both allocates young objects already.
+// It may load one of these and put it into a black object as a first value, for which no store
+// sets a card. So the cards of all that a mutator allocates in that time are set when its runs are
+// counted, at the latest in its answer to `returnSpans`.
+//
 // Ordering    `scanned` is set before `marks`, which is set releasing. A scanner that reads the
 //             mark (acquiring) sees that the slot is scanned, and leaves a slot alone that its
 //             owner is about to initialise.
@@ -97,7 +103,15 @@ extension AttachedMutator {
     guard used > 0 else { return }
     unsafe state.pointee.tally.countAllocated(
       slots: used, bytes: used * Int(entry.pointee.slotSize))
+    unsafe cardBirths(
+      at: entry.pointee.runStart, size: entry.pointee.cursor - entry.pointee.runStart)
     unsafe entry.pointee.runStart = entry.pointee.cursor
+  }
+
+  /// Sets the cards of what was allocated. See the head of the file.
+  func cardBirths(at start: UInt, size: UInt) {
+    guard unsafe state.pointee.cardsBirths else { return }
+    CardTable.mark(start, size: size)
   }
 
   /// Counts everything that the mutator has allocated, before it gives its cache out of its hands:

@@ -15,6 +15,10 @@
 // target is marked. A stale word may well lead to a white object (it came to lie above the
 // stack pointer after its thread was scanned), which proves nothing.
 //
+// And before a minor cycle:
+//
+//   5. every reference of an old object to a young one lies on a dirty card
+//
 // The verifier stops the threads of the heap for as long as it works: for tests and checked mode
 // only.
 
@@ -55,7 +59,34 @@ package final class Verifier: Sendable {
     StoreCheck.failure("marking is wrong: " + problems.joined(separator: "; "))
   }
 
+  /// Checks the cards before a minor cycle, and stops the program if one is missing. Before
+  /// `raiseBarrier`: from then on stores are recorded, and set no cards.
+  package func verifyCards() {
+    var problems: [String] = []
+    handshakes.whileParked { checkCards { if problems.count < 10 { problems.append($0) } } }
+    if problems.isEmpty { return }
+    StoreCheck.failure("cards are missing: " + problems.joined(separator: "; "))
+  }
+
   // MARK: - Rules
+
+  /// Rule 5.
+  private func checkCards(_ report: (String) -> Void) {
+    forEachSpan { span in
+      for slot in 0..<span.slotCount where span.isMarked(slot) {
+        let address = span.address(ofSlot: slot)
+        forEachReference(of: address, span.layout) { offset, reference in
+          guard let (target, number) = HeapSpan.lookUp(reference, owner: owner),
+            !target.isMarked(number), !CardTable.isDirty(address + UInt(offset))
+          else { return }
+          report(
+            "\(place(offset, of: address, span.layout)), which is old, refers to a young "
+              + "\(layouts.name(of: target.layout)) at \(StoreCheck.hex(reference)), and the card "
+              + "is clean")
+        }
+      }
+    }
+  }
 
   /// Rules 1, 2 and 4.
   private func checkClosure(_ report: (String) -> Void) {

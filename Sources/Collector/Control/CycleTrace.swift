@@ -3,12 +3,13 @@
 
 // One line a cycle on standard error (HEAP_TRACE=1):
 //
-//     heap: gc 7 @0.412s 3% (forced): 0.05+8.10+0.02+0.31 ms, 9.3 ms cpu, 4->5->2 MiB,
+//     heap: gc 7 @0.412s 3% (forced) full: 0.05+8.10+0.02+0.31 ms, 9.3 ms cpu, 4->5->2 MiB,
 //     goal 5 MiB, 100%, 1 worker, max handshake 41 us
 //
 //   7             the cycle's number
 //   @0.412s       seconds since the heap was made
 //   3%            of that time in which a collection was under way
+//   full          all objects were looked at; minor: those allocated since the cycle before
 //   0.05+8.10+…   milliseconds: barrier, stacks and roots · marking · hand-over · sweeping
 //   cpu           of the collector's thread and its helpers, assists not included
 //   4->5->2 MiB   allocated at the start, at the end of marking, and found live
@@ -74,7 +75,7 @@ internal import Synchronization
   }
 
   /// Writes the line.
-  func end(forced: Bool) {
+  func end(_ kind: CycleKind, forced: Bool) {
     let now = heap_now()
     busy += now - times[0]
     let age = max(now - startTime, 1)
@@ -85,7 +86,7 @@ internal import Synchronization
     let number = counters.cycles.load(ordering: .relaxed)
     reporter.report(
       "gc \(number) @\(Self.decimal(age / 1_000_000, digits: 3))s "
-        + "\(busy * 100 / age)%\(forced ? " (forced)" : ""): "
+        + "\(busy * 100 / age)%\(forced ? " (forced)" : "") \(kind): "
         + phases.map(Self.milliseconds).joined(separator: "+") + " ms, "
         + "\(Self.milliseconds(UInt64(max(cpu - cpuAtStart, 0)))) ms cpu, "
         + "\(Self.mebibytes(allocatedAtStart))->\(Self.mebibytes(allocatedAtEnd))"

@@ -36,6 +36,7 @@ package final class HeapCounters: Sendable {
   package let cycles = Atomic<Int>(0)
   /// Those of them that a program asked for.
   package let forcedCycles = Atomic<Int>(0)
+  package let minorCycles = Atomic<Int>(0)
   /// The cycle under way was asked for. Owner: the collector's thread.
   private let isForced = Atomic(false)
   /// Processor time of the collector's thread and the helpers outside of sweeping.
@@ -52,28 +53,33 @@ package final class HeapCounters: Sendable {
 
   // MARK: - A cycle
 
-  /// A cycle begins: nothing is marked.
-  func beginCycle(forced: Bool) {
-    markedBytes.store(0, ordering: .relaxed)
-    markedObjects.store(0, ordering: .relaxed)
+  /// A cycle begins. In a full one nothing is marked; in a minor one the old objects are.
+  func beginCycle(_ kind: CycleKind, forced: Bool) {
+    if kind == .full {
+      markedBytes.store(0, ordering: .relaxed)
+      markedObjects.store(0, ordering: .relaxed)
+    }
     rootBytes.store(0, ordering: .relaxed)
     isForced.store(forced, ordering: .relaxed)
   }
 
   /// All mutators have handed back what they did not use: what is marked is what lives.
-  func endMarking() {
+  func endMarking(_ kind: CycleKind) {
     liveBytes.store(markedBytes.load(ordering: .relaxed), ordering: .relaxed)
     liveObjects.store(markedObjects.load(ordering: .relaxed), ordering: .relaxed)
     cycles.add(1, ordering: .relaxed)
+    if kind == .minor { minorCycles.add(1, ordering: .releasing) }
     // Pairs with `cycleCounts`.
     if isForced.load(ordering: .relaxed) { forcedCycles.add(1, ordering: .releasing) }
   }
 
-  /// Cycles that have ended to mark, and those of them that a program asked for: never more.
-  package var cycleCounts: (all: Int, forced: Int) {
+  /// Cycles that have ended to mark, and those of them that a program asked for, and that were
+  /// minor ones: never more.
+  package var cycleCounts: (all: Int, forced: Int, minor: Int) {
     // First. Pairs with `endMarking`.
     let forced = forcedCycles.load(ordering: .acquiring)
-    return (cycles.load(ordering: .relaxed), forced)
+    let minor = minorCycles.load(ordering: .acquiring)
+    return (cycles.load(ordering: .relaxed), forced, minor)
   }
 
   /// A span was swept.

@@ -27,6 +27,7 @@ internal import Synchronization
   private struct State {
     var rules: Pacing
     var live = 0
+    var liveAfterFull = 0
     var roots = 0
     /// Bytes allocated when the last marking began.
     var before = 0
@@ -34,22 +35,31 @@ internal import Synchronization
     var dead = 0
     /// Bytes of what the last marking found live that do not raise the goal.
     var excess = 0
+    var minorControl = MinorControl()
+    /// What the next cycle is to be, if nobody asks for a full one.
+    var nextKind = CycleKind.full
+    /// Minor cycles still to come before the next full one, under stress.
+    var minorsLeft: Int
   }
 
   private let state: HeapLock<State>
   private let words: UnsafeMutablePointer<HeapWords>
   private let requests: CycleRequests
   private let pageHeap: PageHeap
+  /// Under stress: so many minor cycles for each full one.
+  private let minorEvery: Int?
 
   init(
-    rules: Pacing, words: UnsafeMutablePointer<HeapWords>, requests: CycleRequests,
+    rules: Pacing, minorEvery: Int?, words: UnsafeMutablePointer<HeapWords>,
+    requests: CycleRequests,
     pageHeap: PageHeap
   ) {
-    state = HeapLock(State(rules: rules), rank: .control)
+    state = HeapLock(State(rules: rules, minorsLeft: minorEvery ?? 0), rank: .control)
+    self.minorEvery = minorEvery
     unsafe self.words = words
     self.requests = requests
     self.pageHeap = pageHeap
-    cycleEnded(live: 0, roots: 0)
+    decide { _ in }
   }
 
   /// The rules in force.
@@ -72,6 +82,16 @@ internal import Synchronization
 
   // MARK: - A cycle
 
+  /// What the cycle that begins now is to be.
+  func kind(of request: CycleRequest) -> CycleKind {
+    if request.mustBeFull { return .full }
+    return state.withLock { state in
+      guard let minorEvery else { return request.isForced ? .full : state.nextKind }
+      defer { state.minorsLeft = state.minorsLeft == 0 ? minorEvery : state.minorsLeft - 1 }
+      return state.minorsLeft > 0 ? .minor : .full
+    }
+  }
+
   /// Mutators have begun to allocate black.
   package func markingBegan() {
     let allocated = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
@@ -84,8 +104,22 @@ internal import Synchronization
     let goal = unsafe words.pointee.goal.load(ordering: .relaxed)
     state.withLock { state in
       state.dead = allocated - marked
-      state.excess = max(0, allocated.saturatingAdd(-max(goal, state.before)))
+      state.excess = Self.excess(
+        marked: marked, before: state.before, allocated: allocated, goal: goal)
     }
+  }
+
+  /// Bytes of what a cycle has marked that do not raise the next goal.
+  ///
+  /// What was allocated black is marked, alive or not. As much of it counts as of what was there
+  /// `before`, of which the cycle has found out. And nothing counts that was allocated past the goal.
+  /// Then live is less than twice what the cycle has found out to live, at any percentage: the
+  /// black bytes are the way from the trigger to the goal at most, and the trigger is half-way.
+  private static func excess(marked: Int, before: Int, allocated: Int, goal: Int) -> Int {
+    let black = max(allocated - before, 0)
+    let found = max(marked - black, 0)
+    let withinGoal = min(black, max(goal.saturatingAdd(-before), 0))
+    return black - withinGoal.scaled(by: min(found, before), over: max(before, 1))
   }
 
   /// What is dead can be swept from now on: it does not count any longer. Before that, whoever
@@ -94,10 +128,13 @@ internal import Synchronization
   /// - Parameters:
   ///   - live: bytes that the cycle has found.
   ///   - roots: bytes of roots and stacks that it has scanned.
-  package func cycleEnded(live: Int, roots: Int) {
+  ///   - time: nanoseconds of processor time that it has taken.
+  package func cycleEnded(_ kind: CycleKind, live: Int, roots: Int, time: Int) {
     decide { state in
       unsafe words.pointee.allocatedBytes.subtract(state.dead, ordering: .relaxed)
+      state.minorControl.cycleEnded(kind, freed: state.dead, time: time)
       (state.live, state.roots) = (max(live - state.excess, 0), roots)
+      if kind == .full { state.liveAfterFull = state.live }
       (state.dead, state.excess) = (0, 0)
     }
   }
@@ -107,9 +144,15 @@ internal import Synchronization
     let overhead = pageHeap.metadataBytes
     state.withLock { state in
       change(&state)
-      let decision = state.rules.decide(
-        .init(live: state.live, roots: state.roots, overhead: overhead))
+      var rules = state.rules
+      if !state.minorControl.isWorthwhile { rules.hasGenerations = false }
+      let decision = rules.decide(
+        .init(
+          live: state.live, liveAfterFull: state.liveAfterFull, roots: state.roots,
+          overhead: overhead))
+      state.nextKind = decision.kind
       unsafe words.pointee.goal.store(decision.goal, ordering: .relaxed)
+      unsafe words.pointee.fullGoal.store(decision.fullGoal, ordering: .relaxed)
       unsafe words.pointee.assistRatio.store(decision.assistRatio, ordering: .relaxed)
       unsafe words.pointee.trigger.store(decision.trigger, ordering: .relaxed)
     }

@@ -10,6 +10,14 @@
 //   assist   bytes to mark for each byte allocated after the trigger, so that marking is done
 //            half-way to the goal, even if workers do nothing
 //
+// With generations, most cycles are minor ones: they start when the young objects fill the nursery,
+// and leave alone what is old. A full cycle is due when what lives, as far as minor cycles can
+// tell, comes near the goal that the last full cycle set. So the percentage means the same as
+// without.
+//
+//   nursery  half of live, or what fits into a processor's cache; two thirds of the way to the goal
+//            at the most
+//
 // A pure value: figures in, decisions out. All arithmetic saturates: a percentage of Int.max
 // or a limit of zero traps nowhere. The pacer (Pacer.swift) keeps the rules and the figures of a
 // heap, and puts the decisions into force.
@@ -23,7 +31,13 @@ package struct Pacing: Sendable {
   /// The heap is not collected below this (times percent / 100), in bytes.
   package var minimumHeap: Int
 
-  package init(percent: Int?, memoryLimit: Int?, minimumHeap: Int) {
+  /// Minor cycles may be made.
+  package var hasGenerations: Bool
+
+  package init(
+    percent: Int?, memoryLimit: Int?, minimumHeap: Int, hasGenerations: Bool = false
+  ) {
+    self.hasGenerations = hasGenerations
     self.percent = percent
     self.memoryLimit = memoryLimit
     self.minimumHeap = minimumHeap
@@ -32,21 +46,28 @@ package struct Pacing: Sendable {
   /// What the last cycle found, in bytes.
   package struct Figures: Equatable, Sendable {
     package var live: Int
+    /// What the last full cycle found live; what minor cycles find comes on top.
+    package var liveAfterFull: Int
     /// Root slots and stacks scanned.
     package var roots: Int
     /// What the heap has from the system besides objects.
     package var overhead: Int
 
-    package init(live: Int, roots: Int = 0, overhead: Int = 0) {
+    package init(live: Int, liveAfterFull: Int? = nil, roots: Int = 0, overhead: Int = 0) {
       self.live = live
+      self.liveAfterFull = liveAfterFull ?? live
       self.roots = roots
       self.overhead = overhead
     }
   }
 
   package struct Decision: Equatable, Sendable {
+    /// What the next cycle is to be.
+    package var kind = CycleKind.full
     /// Bytes allocated at which marking should have ended; Int.max: never.
     package var goal: Int
+    /// The same of the next full cycle.
+    package var fullGoal: Int
     /// Bytes allocated at which a cycle starts; Int.max: never.
     package var trigger: Int
     /// Bytes to mark for each byte allocated while marking, in 1/1024.
@@ -63,22 +84,46 @@ package struct Pacing: Sendable {
 
   package func decide(_ figures: Figures) -> Decision {
     let goal = goal(figures)
-    guard goal < .max else { return Decision(goal: .max, trigger: .max, assistRatio: 0) }
+    guard goal < .max else {
+      return Decision(goal: .max, fullGoal: .max, trigger: .max, assistRatio: 0)
+    }
     let live = max(figures.live, 0)
     let room = max(goal - live, 0)
+    if hasGenerations, let decision = decideMinor(live: live, goal: goal) { return decision }
     // Divided first: no product can overflow.
     let trigger = live.saturatingAdd(room / 16 * Self.triggerShare)
     // Half of the way that is left: the goal counts objects, and the spans that hold them are
     // not all full. Less of it means more assists and a smaller peak.
     let runway = max((goal - trigger) / 2, 1)
     let ratio = min(Double(live) * 1024 / Double(runway), Double(Self.largestRatio))
-    return Decision(goal: goal, trigger: trigger, assistRatio: Int(ratio))
+    return Decision(goal: goal, fullGoal: goal, trigger: trigger, assistRatio: Int(ratio))
   }
+
+  /// Bytes of young objects that a minor cycle is worth while for: what fits into the caches near a
+  /// processor. Fewer make the fixed cost of a cycle count.
+  private static var smallestNursery: Int { 4 << 20 }
+
+  /// A minor cycle, unless hardly any room is left to the goal.
+  private func decideMinor(live: Int, goal: Int) -> Decision? {
+    let room = max(goal - live, 0)
+    let wanted = max(live / 2, Self.smallestNursery)
+    // The last third is for what is allocated while the cycle marks.
+    let nursery = min(wanted, room / 3 * 2)
+    guard nursery >= wanted / 4 else { return nil }
+    let trigger = live.saturatingAdd(nursery)
+    return Decision(
+      kind: .minor, goal: trigger.saturatingAdd(nursery / 2), fullGoal: goal, trigger: trigger,
+      assistRatio: Self.minorRatio)
+  }
+
+  /// What an allocation owes while a minor cycle marks, in 1/1024 of its size: as if all young
+  /// objects lived, and the marking had to be done when half of the nursery is used up again.
+  private static var minorRatio: Int { 2 << 10 }
 
   private func goal(_ figures: Figures) -> Int {
     var goal = Int.max
     if let percent {
-      let live = max(figures.live, 0)
+      let live = max(figures.liveAfterFull, 0)
       let base = live.saturatingAdd(max(figures.roots, 0))
       goal = live.saturatingAdd(base.scaled(by: percent, over: 100))
       goal = max(goal, minimumHeap.scaled(by: percent, over: 100))

@@ -3,9 +3,11 @@
 
 // A collection, from the first handshake to the last swept span. One function a step:
 //
-//   1. finishSweeping        what the last cycle left; then every mark bit is clear
+//   1. finishSweeping        what the last cycle left; in a full cycle all marks are cleared then
 //   2. raiseBarrier          the flag goes up; handshakes `sync` and `sync` again
-//   3. scanStacksAndRoots    handshake `scan`: each mutator marks what its stack refers to,
+//   3. scanCards             in a minor cycle: marks what old objects refer to where they were
+//                            written; in both kinds all cards are clean then
+//      scanStacksAndRoots    handshake `scan`: each mutator marks what its stack refers to,
 //                            and allocates black from then on; then the root slots
 //   4. drain                 mark, concurrently, with workers and assisting mutators
 //   5. terminateMarking      handshakes `flush` until two rounds in a row find nothing
@@ -14,6 +16,10 @@
 //   7. advanceGeneration     handshake `returnSpans`: each mutator hands its spans back and
 //                            allocates white, from the new generation
 //   8. sweep                 here in the background, and lazily where threads allocate
+//
+// A full cycle finds out which objects are reachable. A minor cycle takes those for reachable that
+// the cycle before has found (old objects; their marks have stayed), and finds out about those that
+// were allocated since. Cards say which old objects may refer to young ones (CardTable).
 //
 // Why two handshakes in step 2? One is not enough. Thread A recorded the slot's old value but
 // has not stored. Thread B, which has not seen the flag, stores a white object there unrecorded.
@@ -31,10 +37,19 @@ internal import CHeapShims
 internal import Heap
 internal import Synchronization
 
+/// What a cycle finds out about.
+package enum CycleKind: Sendable {
+  /// What was allocated since the cycle before.
+  case minor
+  /// All objects.
+  case full
+}
+
 /// The steps of a collection, and what they need.
 @safe package final class CollectionCycle: @unchecked Sendable {
   // Sendable: constants, and a pointer to atomics.
 
+  private let pageHeap: PageHeap
   private let words: UnsafeMutablePointer<HeapWords>
   private let marking: SharedMarking
   private let handshakes: Handshakes
@@ -50,10 +65,11 @@ internal import Synchronization
   private let trace: CycleTrace?
 
   init(
-    words: UnsafeMutablePointer<HeapWords>, marking: SharedMarking, handshakes: Handshakes,
-    roots: RootTable, crew: MarkCrew, sweeper: Sweeper, pacer: Pacer, requests: CycleRequests,
-    counters: HeapCounters, verifier: Verifier?, trace: CycleTrace?
+    pageHeap: PageHeap, words: UnsafeMutablePointer<HeapWords>, marking: SharedMarking,
+    handshakes: Handshakes, roots: RootTable, crew: MarkCrew, sweeper: Sweeper, pacer: Pacer,
+    requests: CycleRequests, counters: HeapCounters, verifier: Verifier?, trace: CycleTrace?
   ) {
+    self.pageHeap = pageHeap
     unsafe self.words = words
     self.marking = marking
     self.handshakes = handshakes
@@ -68,14 +84,14 @@ internal import Synchronization
   }
 
   /// Runs one collection.
-  ///
-  /// - Parameter forced: `collect()` asked for it.
-  package func run(forced: Bool) {
+  package func run(_ request: CycleRequest) {
+    let kind = pacer.kind(of: request)
     trace?.begin()
     let start = heap_thread_cpu()
     finishSweeping()
-    beginFigures(forced: forced)
+    beginMarking(kind, forced: request.isForced)
     raiseBarrier()
+    scanCards(kind)
     scanStacksAndRoots()
     trace?.note(.marking)
     beginAssists()
@@ -85,20 +101,22 @@ internal import Synchronization
     trace?.note(.terminated)
     lowerBarrier()
     verifier?.verify()
-    advanceGeneration()
+    let time = Int(heap_thread_cpu() - start)
+    advanceGeneration(kind, time: time)
     counters.markNanoseconds.add(Int(heap_thread_cpu() - start), ordering: .relaxed)
     trace?.note(.sweeping)
     sweep()
-    trace?.end(forced: forced)
+    trace?.end(kind, forced: request.isForced)
   }
 
   // MARK: - 1. Finish sweeping
 
   package func finishSweeping() { sweeper.finish() }
 
-  /// Nothing is marked yet.
-  package func beginFigures(forced: Bool) {
-    counters.beginCycle(forced: forced)
+  /// In a full cycle nothing is marked yet. In a minor one all old objects are.
+  package func beginMarking(_ kind: CycleKind, forced: Bool) {
+    if kind == .full { pageHeap.clearMarks() } else { verifier?.verifyCards() }
+    counters.beginCycle(kind, forced: forced)
     unsafe words.pointee.assistCredit.store(0, ordering: .relaxed)
   }
 
@@ -114,7 +132,21 @@ internal import Synchronization
     handshakes.perform(.sync)
   }
 
-  // MARK: - 3. Scan stacks and roots
+  // MARK: - 3. Scan cards, stacks and roots
+
+  /// Cleans every card, and marks what the old objects on it refer to if the cycle is a minor one.
+  ///
+  /// After the second `sync`: every store whose thread did not see the flag is complete, its card
+  /// included; and every other store sets no card, because what it stores is shaded and so is old
+  /// when the cycle ends.
+  package func scanCards(_ kind: CycleKind) {
+    for arena in pageHeap.arenas {
+      CardTable.takeDirty(of: arena) { card in
+        if kind == .minor { crew.scanCard(card) }
+      }
+    }
+    crew.settle()
+  }
 
   package func scanStacksAndRoots() {
     handshakes.perform(.scan) { $0.allocatesBlack = true }
@@ -183,30 +215,32 @@ internal import Synchronization
   package func lowerBarrier() {
     heap_barrier_lower()
     unsafe words.pointee.barrierIsUp.store(false, ordering: .releasing)
-    handshakes.perform(.off)
+    handshakes.perform(.off) { $0.cardsBirths = true }
     // A drain may leave what a worker put back last.
     repeat { drain() } while !marking.queue.isEmpty
   }
 
   // MARK: - 7. Advance the generation
 
-  package func advanceGeneration() {
+  ///
+  /// - Parameter time: processor time of the cycle so far, in nanoseconds.
+  package func advanceGeneration(_ kind: CycleKind, time: Int = 0) {
     // Before mutators begin to allocate white, in their answers: that comes on top.
     pacer.markingEnded(marked: counters.markedBytes.load(ordering: .relaxed))
     handshakes.perform(.returnSpans) { state in
-      state.allocatesBlack = false
-      state.generation &+= 1
+      (state.allocatesBlack, state.cardsBirths) = (false, false)
+      state.generation = state.generation.next(isFull: kind == .full)
       // Relaxed: the posts of the handshake release it.
-      unsafe self.words.pointee.generation.store(state.generation, ordering: .relaxed)
+      unsafe self.words.pointee.generation.store(state.generation.bits, ordering: .relaxed)
     }
-    counters.endMarking()
+    counters.endMarking(kind)
     handshakes.registry.retireUnused { counters.keepTally(of: $0) }
     // Before those who wait for the cycle are woken: this thread may have to stand back for them,
     // and they are to sweep before they take fresh memory.
-    sweeper.open(unsafe words.pointee.generation.load(ordering: .relaxed))
+    sweeper.open(Generation(bits: unsafe words.pointee.generation.load(ordering: .relaxed)))
     pacer.cycleEnded(
-      live: counters.liveBytes.load(ordering: .relaxed),
-      roots: counters.rootBytes.load(ordering: .relaxed))
+      kind, live: counters.liveBytes.load(ordering: .relaxed),
+      roots: counters.rootBytes.load(ordering: .relaxed), time: time)
     requests.clearRequest()
     // A thread may have changed the rules since, and its request was cleared with the others.
     pacer.requestIfDue()

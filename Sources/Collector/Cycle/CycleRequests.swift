@@ -17,6 +17,18 @@ internal import CHeapShims
 internal import Heap
 internal import Synchronization
 
+/// What was asked for.
+package struct CycleRequest: Sendable {
+  /// `collectAndWait` asked, and not the pacer alone.
+  package var isForced: Bool
+  package var mustBeFull: Bool
+
+  package init(isForced: Bool, mustBeFull: Bool) {
+    self.isForced = isForced
+    self.mustBeFull = mustBeFull
+  }
+}
+
 /// Requests for cycles, by number.
 @safe package final class CycleRequests: @unchecked Sendable {
   // Sendable: the state is behind the lock; the rest is atomic words.
@@ -24,12 +36,14 @@ internal import Synchronization
   private struct State {
     /// The number of the cycle that began last.
     var started: UInt32 = 0
-    /// Cycles up to this number are wanted by `collectAndWait`.
+    /// Cycles up to this number are wanted by `collectAndWait`; those up to the second one shall be
+    /// full.
     var wanted: UInt32 = 0
+    var wantedFull: UInt32 = 0
     var isStopping = false
     var thread: HeapThread?
     /// Runs one cycle, sweeping included.
-    var runCycle: (@Sendable (_ forced: Bool) -> Void)?
+    var runCycle: (@Sendable (CycleRequest) -> Void)?
   }
 
   private let state = HeapLock(State(), rank: .control)
@@ -58,12 +72,14 @@ internal import Synchronization
     wake()
   }
 
-  /// A full collection. From any thread: if it is attached to heaps, it is in blocking regions
-  /// of all of them meanwhile.
-  func collectAndWait() {
+  /// A collection that begins after the call, and a full one, unless minor ones are forced by stress
+  /// and any kind will do. From any
+  /// thread: if it is attached to heaps, it is in blocking regions of all of them meanwhile.
+  package func collectAndWait(ofAnyKind: Bool = false) {
     startThread()
     let number = state.withLock { state -> UInt32 in
       state.wanted = state.started &+ 1
+      if !ofAnyKind { state.wantedFull = state.wanted }
       return state.wanted
     }
     wake()
@@ -107,7 +123,7 @@ internal import Synchronization
   // MARK: - The thread
 
   /// Says how a cycle is run. Once, before the first request.
-  func serve(_ runCycle: @escaping @Sendable (_ forced: Bool) -> Void) {
+  func serve(_ runCycle: @escaping @Sendable (CycleRequest) -> Void) {
     state.withLock { $0.runCycle = runCycle }
   }
 
@@ -125,16 +141,16 @@ internal import Synchronization
     }
   }
 
-  private func run(_ runCycle: (_ forced: Bool) -> Void) {
-    while let (number, forced) = next() {
-      runCycle(forced)
+  private func run(_ runCycle: (CycleRequest) -> Void) {
+    while let (number, request) = next() {
+      runCycle(request)
       finished.set(number)
     }
   }
 
   /// The next cycle; sleeps until there is one. Nil: the heap ends.
-  private func next() -> (number: UInt32, forced: Bool)? {
-    enum Found { case cycle(UInt32, Bool), stop, nothing }
+  private func next() -> (number: UInt32, request: CycleRequest)? {
+    enum Found { case cycle(UInt32, CycleRequest), stop, nothing }
     while true {
       let seen = changes.value
       // Acquiring: pairs with `request`.
@@ -143,11 +159,12 @@ internal import Synchronization
         if state.isStopping { return .stop }
         let isForced = !Self.isReached(state.wanted, at: state.started)
         guard isForced || isTriggered else { return .nothing }
+        let isFull = !Self.isReached(state.wantedFull, at: state.started)
         state.started &+= 1
-        return .cycle(state.started, isForced)
+        return .cycle(state.started, CycleRequest(isForced: isForced, mustBeFull: isFull))
       }
       switch found {
-      case .cycle(let number, let isForced): return (number, isForced)
+      case .cycle(let number, let request): return (number, request)
       case .stop: return nil
       case .nothing: changes.wait(while: seen)
       }

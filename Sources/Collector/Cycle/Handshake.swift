@@ -215,7 +215,7 @@ enum HandshakeKind: UInt32, Sendable {
     if kind == .park { return park(mutator, stackPointer: stackPointer) }
     mutator.answer(
       kind, stackPointer: stackPointer,
-      generation: unsafe words.pointee.generation.load(ordering: .relaxed))
+      generation: Generation(bits: unsafe words.pointee.generation.load(ordering: .relaxed)))
   }
 
   // MARK: - Standing still

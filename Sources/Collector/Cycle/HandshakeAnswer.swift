@@ -15,21 +15,26 @@ internal import Synchronization
 extension AttachedMutator {
   /// Does what a handshake asks for.
   ///
-  /// - Parameter generation: the heap's sweep generation.
-  func answer(_ kind: HandshakeKind, stackPointer: UInt, generation: UInt32) {
+  /// - Parameter generation: the heap's generation.
+  func answer(_ kind: HandshakeKind, stackPointer: UInt, generation: Generation) {
     switch kind {
     case .sync, .park: break
     case .scan:
       flushBarrier()
       scanStack(from: stackPointer)
       blackenRuns()
-    case .flush, .off:
+    case .flush:
       flushBarrier()
+    case .off:
+      flushBarrier()
+      // What was allocated before is not put on cards.
+      countRuns()
+      unsafe state.pointee.cardsBirths = true
     case .returnSpans:
       // What was taken until now is black and has been counted as marked.
       unsafe state.pointee.unaccountedBytes = 0
       returnSpans()
-      unsafe state.pointee.allocatesBlack = false
+      unsafe (state.pointee.allocatesBlack, state.pointee.cardsBirths) = (false, false)
       unsafe state.pointee.generation = generation
     }
   }

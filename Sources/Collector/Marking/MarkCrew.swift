@@ -88,6 +88,12 @@ internal import Synchronization
     }
   }
 
+  /// Marks what the old objects on a card refer to. The card lies in an arena of the heap.
+  func scanCard(_ card: UInt) { marker.scanCard(card) }
+
+  /// What `scanCard` has marked is queued.
+  func settle() { marker.settle() }
+
   // MARK: - Marking
 
   /// Marks until the queue is empty.

@@ -101,6 +101,58 @@ extension Marker {
     for i in range { scanFields(first &+ i &* layout.size, layout) }
   }
 
+  /// Marks what the old objects on a card refer to, as far as the references lie on it.
+  ///
+  /// Old objects are marked and scanned. What is marked only was found in this cycle, and may be a
+  /// slot that its owner is about to initialise: it is read later, with its span.
+  mutating func scanCard(_ card: UInt) {
+    let page = PageIndex(holding: card)
+    // Acquiring: as in `HeapSpan.lookUp`. The page may have become a new span's.
+    let entry = unsafe PageEntry(
+      bits: ArenaTables.of(card).entry(page.inArena).pointee.load(ordering: .acquiring))
+    guard !entry.isFree, !entry.isNoscan else { return }
+    let span = entry.span
+    let layout = span.layout
+    let end = card + CardTable.cardSize
+    guard var slot = span.slot(holding: card) else { return }
+    while slot < span.slotCount, span.address(ofSlot: slot) < end {
+      // Acquiring: pairs with `blacken`, of a cycle before.
+      let marked = unsafe span.marks[slot >> 6].load(ordering: .acquiring)
+      let old = unsafe marked & span.scanned[slot >> 6].load(ordering: .relaxed)
+      if old & HeapSpan.bit(slot) != 0 {
+        scanObject(span.address(ofSlot: slot), layout, within: card..<end)
+      }
+      slot += 1
+    }
+  }
+
+  /// Scans the part of an object that lies in `range`.
+  private mutating func scanObject(_ object: UInt, _ layout: HeapLayout, within range: Range<UInt>)
+  {
+    guard layout.kind == .array else { return scanFields(object, layout, within: range) }
+    let first = object + layout.elementsOffset
+    let count = heap_load_word(object)
+    guard range.upperBound > first, layout.size > 0 else { return }
+    let begin = range.lowerBound > first ? (range.lowerBound - first) / layout.size : 0
+    let end = min(count, (range.upperBound - first + layout.size - 1) / layout.size)
+    guard begin < end else { return }
+    for i in begin..<end { scanFields(first + i * layout.size, layout, within: range) }
+  }
+
+  private mutating func scanFields(_ start: UInt, _ layout: HeapLayout, within range: Range<UInt>) {
+    let record = unsafe layout.record
+    for i in unsafe 0..<record.pointee.referenceCount {
+      let place = start + UInt(unsafe record.pointee.references[i])
+      guard range.contains(place) else { continue }
+      let word = heap_load_word(place)
+      if word != 0 { mark(word) }
+    }
+    for i in unsafe layout.ambiguous.indices {
+      let place = start + UInt(unsafe layout.ambiguous[i])
+      if range.contains(place) { markConservatively(heap_load_word(place)) }
+    }
+  }
+
   /// Claims and scans the next piece of a large object.
   private mutating func scanLarge(_ span: HeapSpan) {
     let marked = unsafe span.marks[0].load(ordering: .sequentiallyConsistent)

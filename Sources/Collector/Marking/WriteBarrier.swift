@@ -5,6 +5,7 @@
 //
 //     store(slot, new):                      in Mutator/References, inlined
 //       if heap_barrier_is_up() { record(slot, new) }
+//       else { card(slot) := dirty }
 //       slot := new                          releasing
 //
 // `record` shades the value that is about to be overwritten and the one that is about to be
@@ -19,7 +20,8 @@
 // second barrier handshake ends every store that began without the barrier.
 //
 // The flag is the process's: it is up while any heap wants its stores recorded. Whether this
-// heap wants it is the heap's own word, read here. In checked mode the flag is always up, so that
+// heap wants it is the heap's own word, read here; if it does not, the card is set here. A store
+// that is recorded needs no card (Documentation/Protocol.md, "Generations"). In checked mode the flag is always up, so that
 // every store comes here and is checked (StoreCheck).
 //
 // A store by a thread that is not attached to the heap of the object, or that is in a blocking
@@ -52,7 +54,7 @@ internal import Synchronization
     let state = unsafe mutator.state
     // Acquiring: see Note [Barrier flag].
     guard unsafe state.pointee.words.pointee.barrierIsUp.load(ordering: .acquiring) else {
-      return
+      return heap_card_mark(slot)
     }
     if unsafe state.pointee.barrier.append(old: heap_load_word(slot), new: new) {
       mutator.flushBarrier()
@@ -67,9 +69,11 @@ internal import Synchronization
     by mutator: AttachedMutator
   ) {
     let state = unsafe mutator.state
+    guard count > 0 else { return }
     // Acquiring: see Note [Barrier flag].
-    guard count > 0, unsafe state.pointee.words.pointee.barrierIsUp.load(ordering: .acquiring)
-    else { return }
+    guard unsafe state.pointee.words.pointee.barrierIsUp.load(ordering: .acquiring) else {
+      return CardTable.mark(destination, size: UInt(count * stride))
+    }
     for element in 0..<count {
       let offset = UInt(element * stride)
       for i in references.indices {

@@ -51,7 +51,7 @@ internal import Synchronization
   // MARK: - One span
 
   /// Sweeps a span that the caller owns.
-  private func sweep(_ span: HeapSpan, to generation: UInt32) {
+  private func sweep(_ span: HeapSpan, to generation: Generation) {
     let result =
       if let quarantine {
         span.sweep(to: generation) { word, dead, held in
@@ -83,11 +83,12 @@ internal import Synchronization
   /// Sweeps every unswept span, and waits for mutators that are in the midst of one. On return
   /// every span is of the heap's generation. The collector's thread.
   package func finish() {
-    let generation = unsafe words.pointee.generation.load(ordering: .relaxed)
+    let bits = unsafe words.pointee.generation.load(ordering: .relaxed)
     // Relaxed: the collector alone writes the word.
-    guard unsafe words.pointee.sweepableGeneration.load(ordering: .relaxed) == generation else {
+    guard unsafe words.pointee.sweepableGeneration.load(ordering: .relaxed) == bits else {
       return
     }
+    let generation = Generation(bits: bits)
     let start = heap_thread_cpu()
     for shelf in central.shelves() { sweepAll(of: shelf, to: generation) }
     // See Note [Sweep hand-over].
@@ -102,10 +103,10 @@ internal import Synchronization
   /// and the page heap, less leaves more to the mutators that need slots just then.
   private static var batch: Int { 32 }
 
-  private func sweepAll(of shelf: SpanShelf, to generation: UInt32) {
+  private func sweepAll(of shelf: SpanShelf, to generation: Generation) {
     while true {
-      var unswept = shelf.popPartial(of: generation &- 1, atMost: Self.batch)
-      if unswept.isEmpty { unswept = shelf.popFull(of: generation &- 1, atMost: Self.batch) }
+      var unswept = shelf.popPartial(of: generation.previous, atMost: Self.batch)
+      if unswept.isEmpty { unswept = shelf.popFull(of: generation.previous, atMost: Self.batch) }
       if unswept.isEmpty { return }
       var empty = SpanStack()
       var kept = SpanStack()
@@ -119,10 +120,10 @@ internal import Synchronization
   }
 
   /// Lets mutators sweep, and `finish` end it: every mutator has handed its spans back.
-  func open(_ generation: UInt32) {
+  func open(_ generation: Generation) {
     quarantine?.begin(live: counters.liveBytes.load(ordering: .relaxed))
     // Releasing: a mutator that may sweep sees what all have marked.
-    unsafe words.pointee.sweepableGeneration.store(generation, ordering: .releasing)
+    unsafe words.pointee.sweepableGeneration.store(generation.bits, ordering: .releasing)
   }
 
   // MARK: - A mutator that needs memory
@@ -135,12 +136,12 @@ internal import Synchronization
   package func sweepForSlots(_ shelf: SpanShelf, _ mutator: AttachedMutator) -> HeapSpan? {
     whileOpen(shelf, mutator) { generation in
       // A partial span has free slots whatever the marks say.
-      if let span = shelf.popPartial(of: generation &- 1) {
+      if let span = shelf.popPartial(of: generation.previous) {
         sweep(span, to: generation)
         return span
       }
       for _ in 0..<Self.searchBudget {
-        guard let span = shelf.popFull(of: generation &- 1) else { return nil }
+        guard let span = shelf.popFull(of: generation.previous) else { return nil }
         sweep(span, to: generation)
         if span.usedCount < span.slotCount { return span }
         shelf.put(span)
@@ -155,7 +156,7 @@ internal import Synchronization
     _ = whileOpen(shelf, mutator) { generation -> HeapSpan? in
       var (freed, kept) = (0, 0)
       while freed < pageCount, kept < Self.searchBudget,
-        let span = shelf.popFull(of: generation &- 1)
+        let span = shelf.popFull(of: generation.previous)
       {
         sweep(span, to: generation)
         if span.usedCount == 0 {
@@ -172,21 +173,20 @@ internal import Synchronization
 
   /// What `body` finds among a shelf's unswept spans, if there are any and mutators may sweep.
   private func whileOpen(
-    _ shelf: SpanShelf, _ mutator: AttachedMutator, _ body: (_ generation: UInt32) -> HeapSpan?
+    _ shelf: SpanShelf, _ mutator: AttachedMutator, _ body: (Generation) -> HeapSpan?
   ) -> HeapSpan? {
     let state = unsafe mutator.state
     let generation = unsafe state.pointee.generation
     // Acquiring: pairs with `open`, so an empty list is empty for good.
-    guard unsafe words.pointee.sweepableGeneration.load(ordering: .acquiring) == generation else {
-      return nil
-    }
-    guard shelf.mayHaveSpans(of: generation &- 1) else { return nil }
+    guard unsafe words.pointee.sweepableGeneration.load(ordering: .acquiring) == generation.bits
+    else { return nil }
+    guard shelf.mayHaveSpans(of: generation.previous) else { return nil }
     unsafe words.pointee.activeSweepers.add(1, ordering: .sequentiallyConsistent)
     defer { unsafe words.pointee.activeSweepers.subtract(1, ordering: .releasing) }
     // See Note [Sweep hand-over].
     guard
       unsafe words.pointee.sweepableGeneration.load(ordering: .sequentiallyConsistent)
-        == generation
+        == generation.bits
     else { return nil }
     let start = heap_now()
     defer {

@@ -38,8 +38,10 @@ internal import Synchronization
 struct ProtocolState: Sendable {
   /// New slots are marked.
   var allocatesBlack = false
-  /// The sweep generation, advanced once a cycle.
-  var generation: UInt32 = 2
+  /// What is allocated black is put on cards.
+  var cardsBirths = false
+  /// Advanced once a cycle.
+  var generation = Generation.first
 }
 
 /// Where the registry has a mutator.
@@ -128,9 +130,7 @@ enum MutatorPlace { case attached, idle, gone }
       unsafe place = .allocate(capacity: 1)
     }
     unsafe place.initialize(
-      to: MutatorState(
-        heap: heap, thread: thread, generation: state.protocolState.generation,
-        allocatesBlack: state.protocolState.allocatesBlack))
+      to: MutatorState(heap: heap, thread: thread, protocolState: state.protocolState))
     let mutator = unsafe AttachedMutator(state: place)
     state.byThread[thread] = mutator
     state.mutators.append(mutator)

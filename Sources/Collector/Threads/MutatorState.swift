@@ -32,8 +32,11 @@ public import Synchronization
 
   /// Allocates marked: set by its answer to `scan`, cleared by its answer to `returnSpans`.
   package var allocatesBlack: Bool
+  /// What it allocates black is put on cards: set by its answer to `off`, cleared by its answer to
+  /// `returnSpans`. See RunColour.
+  var cardsBirths: Bool
   /// The generation of the spans it allocates from.
-  package var generation: UInt32
+  package var generation: Generation
   /// The reference stores that were recorded and are not yet marked.
   package var barrier: BarrierBuffer
   /// Marks for this mutator: barrier flushes, its stack, assists.
@@ -70,12 +73,13 @@ public import Synchronization
   package let owner: UInt
   package let heap: Unmanaged<CollectedHeap>
 
-  init(heap: CollectedHeap, thread: UInt64, generation: UInt32, allocatesBlack: Bool) {
+  init(heap: CollectedHeap, thread: UInt64, protocolState: ProtocolState) {
     self.thread = thread
     cache = ThreadCache()
     status = Atomic(MutatorStatus.running)
-    self.generation = generation
-    self.allocatesBlack = allocatesBlack
+    generation = protocolState.generation
+    allocatesBlack = protocolState.allocatesBlack
+    cardsBirths = protocolState.cardsBirths
     let options = heap.options
     barrier = BarrierBuffer(capacity: options.stress.barrierBuffer ?? BarrierBuffer.size)
     marker = Marker(heap.marking)

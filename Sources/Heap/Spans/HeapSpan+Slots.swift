@@ -10,8 +10,9 @@
 // stack that points there: it finds zeroes (`isAllocated`). A run that is not used up is handed
 // back by moving `freeIndex` to its first unused slot.
 //
-// Sweeping makes the marks the new `allocated` bits, clears the other two bitmaps, and then sets
-// `freeIndex` to 0.
+// Sweeping makes the marks the new `allocated` bits, and the new `scanned` bits, and then sets
+// `freeIndex` to 0. The marks stay: a minor cycle goes on from there. A full cycle clears them
+// first (`clearMarks`).
 //
 // In checked mode slots are taken one by one (`freeSlot`), and a sweep may hold slots that it frees
 // out of use: a stale reference to such a slot finds no object there, and no other one either. A
@@ -214,14 +215,14 @@ extension HeapSpan {
     package var freed: Int
   }
 
-  /// Makes the marks the new `allocated` bits and clears the two other bitmaps.
+  /// Makes the marks the new `allocated` and `scanned` bits.
   ///
   /// - Parameter onDead: called for each word of slots that die or are held; returns those of them
   ///   that are held from now on. Checked mode gives it, to fill dead slots with a pattern; then
   ///   each mark is checked, not only their number.
   /// - Precondition: the caller owns the span, nobody marks, and no slot of it is in a run.
   package func sweep(
-    to generation: UInt32, onDead: ((_ word: Int, _ dead: UInt, _ held: UInt) -> UInt)? = nil
+    to generation: Generation, onDead: ((_ word: Int, _ dead: UInt, _ held: UInt) -> UInt)? = nil
   ) -> SweepResult {
     let (marks, scanned, allocated) = unsafe (marks, scanned, allocated)
     let fresh = freeIndex
@@ -245,8 +246,7 @@ extension HeapSpan {
       }
       live += marked.nonzeroBitCount
       unsafe allocated[word].store(marked, ordering: .relaxed)
-      unsafe marks[word].store(0, ordering: .relaxed)
-      unsafe scanned[word].store(hold, ordering: .relaxed)
+      unsafe scanned[word].store(marked | hold, ordering: .relaxed)
     }
     let freed = allocatedCount - live
     if freed < 0 {
@@ -260,8 +260,24 @@ extension HeapSpan {
     freeIndex = 0
     if freed > 0 { needsZero = true }
     unsafe record.pointee.scanCursor.store(0, ordering: .relaxed)
-    sweepGeneration = generation
+    self.generation = generation
+    unsafe record.pointee.isTouched = false
     return SweepResult(live: live, freed: freed)
+  }
+
+  /// Makes every object white. What is held stays held.
+  ///
+  /// - Precondition: nobody marks, and nobody allocates black.
+  package func clearMarks() {
+    for word in 0..<wordCount {
+      // Looked at first: the bits of large objects lie far apart, and memory that was never
+      // written stays without backing.
+      let marked = unsafe marks[word].load(ordering: .relaxed)
+      guard marked != 0 else { continue }
+      unsafe marks[word].store(0, ordering: .relaxed)
+      _ = unsafe scanned[word].bitwiseAnd(~marked, ordering: .relaxed)
+    }
+    unsafe record.pointee.scanCursor.store(0, ordering: .relaxed)
   }
 
   // MARK: - Invariants

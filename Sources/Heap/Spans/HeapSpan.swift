@@ -12,7 +12,8 @@
 //               that is not allocated: it is held out of use (checked mode)
 //
 // A slot counts as allocated when its `allocated` bit is set or its index is below
-// `freeIndex`. Sweeping makes the marks the new `allocated` bits.
+// `freeIndex`. Sweeping makes the marks the new `allocated` bits, and leaves the marks as they
+// are: what is marked between cycles is old, and all else is young.
 //
 //   state      owner                 on a list     what may be done
 //   dead       the page heap         its own       use the record for a new span
@@ -24,13 +25,8 @@
 // not tell "cached" and "sweeping" apart: in both states one thread, which took the span off a
 // list under the list's lock, owns it alone.
 //
-//   sweepGeneration   meaning, g being the heap's generation
-//   g                 swept in this generation, or fresh: slots may be taken
-//   g - 1             not swept yet, and its marks say what lives. Only a thread that still works
-//                     with generation g - 1 takes slots from it (SpanShelf); for all others it
-//                     has to be swept first
-//
-// The heap's generation advances only when every span has reached it (Sweeper.finish).
+// Whether a span has to be swept before slots are taken from it, its `generation` says, and
+// whether it was touched (allocated from) since it was swept last: Generation.swift.
 //
 // Owner       as in the table; `queueNext` belongs to whoever set `queued`.
 // Ordering    See Note [Publishing a span] and Note [Span queue] in
@@ -66,14 +62,17 @@ public import Synchronization
 
   // What allocation and sweeping touch.
 
-  /// Owner: the span's owner writes. Ordering: relaxed; who reads it to decide something has the
-  /// lock of the list that the span is on.
-  @usableFromInline package let sweepGeneration: Atomic<UInt32>
+  /// When the span was swept last, or when it was touched. Owner: the span's owner writes.
+  /// Ordering: relaxed; who reads it to decide something has the lock of the list that the span
+  /// is on.
+  @usableFromInline package let generation: Atomic<UInt64>
   /// Slots that are allocated or in a cache's run.
   @usableFromInline package var allocatedCount: UInt32
   @usableFromInline package var pageCount: UInt32
   @usableFromInline package var spanClass: SpanClass
   @usableFromInline package var isLive: Bool
+  /// Slots were taken since the span was swept last.
+  @usableFromInline package var isTouched: Bool
   /// Free slots may hold something other than zeroes.
   @usableFromInline package var needsZero: Bool
   /// Bytes of a large object that have been handed out for scanning in this cycle.
@@ -111,9 +110,17 @@ public import Synchronization
   @inlinable package var isLive: Bool { unsafe record.pointee.isLive }
   package var shelf: SpanShelf { SpanShelf(address: unsafe record.pointee.shelf) }
 
-  @inlinable package var sweepGeneration: UInt32 {
-    get { unsafe record.pointee.sweepGeneration.load(ordering: .relaxed) }
-    nonmutating set { unsafe record.pointee.sweepGeneration.store(newValue, ordering: .relaxed) }
+  @inlinable package var generation: Generation {
+    get { Generation(bits: unsafe record.pointee.generation.load(ordering: .relaxed)) }
+    nonmutating set { unsafe record.pointee.generation.store(newValue.bits, ordering: .relaxed) }
+  }
+
+  @inlinable package var isTouched: Bool { unsafe record.pointee.isTouched }
+
+  /// Slots are going to be taken. The caller owns the span, and works with this generation.
+  @inlinable package func touch(in generation: Generation) {
+    self.generation = generation
+    unsafe record.pointee.isTouched = true
   }
 
   /// For the owner: what it wrote itself is read relaxed. All others: `isAllocated`.

@@ -107,7 +107,7 @@ package final class PageHeap: Sendable {
   ///
   /// - Parameter pageCount: how many pages; more than a class has for large objects only.
   package func makeSpan(
-    for shelf: SpanShelf, pageCount: Int, generation: UInt32
+    for shelf: SpanShelf, pageCount: Int, generation: Generation
   ) -> HeapSpan? {
     guard let taken = take(pageCount) else { return nil }
     initialize(taken, shelf: shelf, generation: generation)
@@ -192,7 +192,7 @@ package final class PageHeap: Sendable {
 
   /// Fills the record in and makes the pages lead to it, in this order.
   /// See Note [Publishing a span].
-  private func initialize(_ taken: Taken, shelf: SpanShelf, generation: UInt32) {
+  private func initialize(_ taken: Taken, shelf: SpanShelf, generation: Generation) {
     let (span, pages) = (taken.span, taken.pages)
     let spanClass = shelf.spanClass
     let sizeClass = spanClass.sizeClass
@@ -206,8 +206,8 @@ package final class PageHeap: Sendable {
         markBits: markBits, layout: shelf.layout,
         slotCount: sizeClass.isLarge ? 1 : UInt32(sizeClass.slotsPerSpan),
         reciprocal: sizeClass.reciprocal, freeIndex: Atomic(0), queued: Atomic(false),
-        queueNext: 0, sweepGeneration: Atomic(generation), allocatedCount: 0,
-        pageCount: UInt32(pages.count), spanClass: spanClass, isLive: true,
+        queueNext: 0, generation: Atomic(generation.bits), allocatedCount: 0,
+        pageCount: UInt32(pages.count), spanClass: spanClass, isLive: true, isTouched: true,
         needsZero: taken.needsZero, scanCursor: Atomic(0), listNext: 0, shelf: shelf.address,
         heldCount: 0))
     pages.forEach { page in
@@ -248,6 +248,33 @@ package final class PageHeap: Sendable {
       }
       state.spanCount -= spans.count
       state.dead.push(spans.popAll())
+    }
+  }
+
+  // MARK: - Looking at everything
+
+  /// The arenas, as of now.
+  package var arenas: [ArenaIndex] { state.withLock { $0.arenas } }
+
+  /// Makes every object white, and takes back that any was scanned.
+  ///
+  /// - Precondition: nobody marks, sweeps or allocates black.
+  /// - Complexity: O(spans).
+  package func clearMarks() {
+    for arena in arenas {
+      let tables = ArenaTables.of(arena.address)
+      var page = arena.pages.start
+      while page < arena.pages.end {
+        // Acquiring: a span that another thread makes is seen with its record filled in.
+        let entry = unsafe PageEntry(
+          bits: tables.entry(page.inArena).pointee.load(ordering: .acquiring))
+        guard !entry.isFree, entry.span.firstPage == page else {
+          page = page + 1
+          continue
+        }
+        entry.span.clearMarks()
+        page = page + entry.span.pageCount
+      }
     }
   }
 

@@ -5,9 +5,10 @@
 //
 //   HEAP_GCPERCENT   100, off
 //   HEAP_MEMLIMIT    512MiB, 2GiB, a number of bytes, off
+//   HEAP_GENERATIONS automatic, off
 //   HEAP_TRACE       1: a line for each collection; 0
 //   HEAP_CHECK       1: verify; 0
-//   HEAP_STRESS      collect=1000,buffer=4,delay=50,seed=7
+//   HEAP_STRESS      collect=1000,minor=3,buffer=4,delay=50,seed=7
 //
 // A variable that is not set or empty changes nothing. One that cannot be read is not
 // ignored: the configuration remembers it, and no heap can be made from it. Reading does not
@@ -18,7 +19,7 @@ internal import Glibc
 extension HeapConfiguration {
   /// The default settings, changed by the environment of the process.
   ///
-  /// Reads `HEAP_GCPERCENT`, `HEAP_MEMLIMIT`, `HEAP_TRACE`, `HEAP_CHECK` and `HEAP_STRESS`. A
+  /// Reads `HEAP_GCPERCENT`, `HEAP_MEMLIMIT`, `HEAP_GENERATIONS`, `HEAP_TRACE`, `HEAP_CHECK` and `HEAP_STRESS`. A
   /// malformed value makes `ManagedHeap.init` throw `HeapError.invalidConfiguration`.
   public static func fromEnvironment() -> HeapConfiguration {
     fromEnvironment { name in unsafe getenv(name).map { unsafe String(cString: $0) } }
@@ -35,6 +36,13 @@ extension HeapConfiguration {
     configuration.read("HEAP_MEMLIMIT", variable, accepted: ByteSize.accepted) {
       if $0 == "off" { return { $0.memoryLimit = nil } }
       return ByteSize.parse($0).map { limit in { $0.memoryLimit = limit } }
+    }
+    configuration.read("HEAP_GENERATIONS", variable, accepted: "automatic or off") {
+      switch $0 {
+      case "automatic": { $0.generations = .automatic }
+      case "off": { $0.generations = .off }
+      default: nil
+      }
     }
     configuration.read("HEAP_TRACE", variable, accepted: "1 or 0") {
       flag($0).map { isOn in { $0.trace = isOn ? .cycles : .off } }

@@ -50,6 +50,9 @@ public struct HeapConfiguration: Hashable, Sendable {
   /// Threads that mark; nil: a quarter of the cores, at least one.
   public var workers: Int?
 
+  /// Whether collections may leave out what was found alive before.
+  public var generations = Generations.automatic
+
   /// Whether to use the system's huge pages.
   public var hugePages = HugePages.system
 
@@ -76,6 +79,15 @@ public struct HeapConfiguration: Hashable, Sendable {
     case always
     /// Never: what is given back is given back page by page.
     case never
+  }
+
+  /// Whether collections may leave out what was found alive before.
+  public enum Generations: Hashable, Sendable {
+    /// Most collections are minor ones, which look at objects allocated since the last collection
+    /// only, as long as that saves time.
+    case automatic
+    /// Every collection is a full one.
+    case off
   }
 
   /// What is written to standard error while the heap runs.
@@ -133,6 +145,9 @@ extension HeapConfiguration {
     try Self.check(
       stress.collectEvery >= 0, "stress.collectEvery", stress.collectEvery,
       "0 (none) or more allocations")
+    try Self.check(
+      stress.minorCycles >= 0, "stress.minorCycles", stress.minorCycles,
+      "0 (as the heap sees fit) or more cycles")
     let (buffer, delay) = (StressOptions.largestBuffer, StressOptions.longestDelay)
     try Self.check(
       (0...buffer).contains(stress.barrierBuffer), "stress.barrierBuffer", stress.barrierBuffer,
@@ -160,6 +175,7 @@ extension HeapConfiguration: CustomStringConvertible {
       ("hardLimit", hardLimit.map(ByteSize.text) ?? "none"),
       ("minimumHeap", ByteSize.text(minimumHeap)),
       ("workers", workers.map { "\($0)" } ?? "a quarter of the cores"),
+      ("generations", "\(generations)"),
       ("hugePages", "\(hugePages)"),
       ("trace", "\(trace)"),
       ("checks", "\(checks)"),

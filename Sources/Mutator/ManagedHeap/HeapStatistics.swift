@@ -49,6 +49,9 @@ public struct HeapStatistics: Hashable, Sendable {
   /// Collections of those that `collect()`, a refused request or stress asked for.
   public let forcedCycleCount: Int
 
+  /// Collections of those that left out what had been found alive before.
+  public let minorCycleCount: Int
+
   /// Share of the process's processor time, since the heap was made, that went to collecting.
   public let gcCPUFraction: Double
 
@@ -71,7 +74,8 @@ public struct HeapStatistics: Hashable, Sendable {
   package init(
     liveBytes: Int, heapBytes: Int, heapGoal: Int, mappedBytes: Int, releasedBytes: Int,
     allocatedBytes: Int, allocatedObjects: Int, freedObjects: Int, cycleCount: Int,
-    forcedCycleCount: Int, gcCPUFraction: Double, markTime: Duration, assistTime: Duration,
+    forcedCycleCount: Int, minorCycleCount: Int, gcCPUFraction: Double, markTime: Duration,
+    assistTime: Duration,
     sweepTime: Duration, pauses: PauseHistogram, bySizeClass: [SizeClassStatistics]
   ) {
     self.liveBytes = liveBytes
@@ -84,6 +88,7 @@ public struct HeapStatistics: Hashable, Sendable {
     self.freedObjects = freedObjects
     self.cycleCount = cycleCount
     self.forcedCycleCount = forcedCycleCount
+    self.minorCycleCount = minorCycleCount
     self.gcCPUFraction = gcCPUFraction
     self.markTime = markTime
     self.assistTime = assistTime
@@ -137,6 +142,7 @@ extension HeapStatistics: CustomStringConvertible {
         ("freedObjects", "\(freedObjects)"),
         ("cycleCount", "\(cycleCount)"),
         ("forcedCycleCount", "\(forcedCycleCount)"),
+        ("minorCycleCount", "\(minorCycleCount)"),
         ("gcCPUFraction", "\(share / 10).\(share % 10) %"),
         ("markTime", "\(markTime)"),
         ("assistTime", "\(assistTime)"),

@@ -207,10 +207,12 @@ extension CollectorOptions {
     case .always: hugePages = .always
     case .never: hugePages = .never
     }
+    generations = configuration.generations == .automatic
     checks = configuration.checks == .on
     trace = configuration.trace == .cycles
     let stress = configuration.stress
     if stress.collectEvery > 0 { self.stress.collectEvery = stress.collectEvery }
+    if stress.minorCycles > 0 { self.stress.minorCycles = stress.minorCycles }
     if stress.barrierBuffer > 0 { self.stress.barrierBuffer = stress.barrierBuffer }
     if stress.handshakeDelay > 0 { self.stress.handshakeDelay = stress.handshakeDelay }
     self.stress.seed = stress.seed

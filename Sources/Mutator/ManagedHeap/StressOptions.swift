@@ -22,6 +22,10 @@ public struct StressOptions: Hashable, Sendable {
   /// microsecond for each live object: with 1, keep the inputs small, or use 100.
   public var collectEvery: Int
 
+  /// Makes so many minor collections between each two full ones, whether they pay or not; 0: as the
+  /// heap sees fit. Collections that `collectEvery` makes are counted in.
+  public var minorCycles: Int
+
   /// Entries of a thread's barrier buffer, so that it is flushed often, at most 1,048,576; 0: the
   /// default size.
   public var barrierBuffer: Int
@@ -41,9 +45,11 @@ public struct StressOptions: Hashable, Sendable {
 
   /// Options; all off unless given.
   public init(
-    collectEvery: Int = 0, barrierBuffer: Int = 0, handshakeDelay: Int = 0, seed: UInt64 = 0
+    collectEvery: Int = 0, minorCycles: Int = 0, barrierBuffer: Int = 0, handshakeDelay: Int = 0,
+    seed: UInt64 = 0
   ) {
     self.collectEvery = collectEvery
+    self.minorCycles = minorCycles
     self.barrierBuffer = barrierBuffer
     self.handshakeDelay = handshakeDelay
     self.seed = seed
@@ -53,17 +59,19 @@ public struct StressOptions: Hashable, Sendable {
   public static let none = StressOptions()
 
   /// Whether nothing is stressed.
-  public var isNone: Bool { collectEvery == 0 && barrierBuffer == 0 && handshakeDelay == 0 }
+  public var isNone: Bool {
+    collectEvery == 0 && minorCycles == 0 && barrierBuffer == 0 && handshakeDelay == 0
+  }
 }
 
 extension StressOptions: LosslessStringConvertible {
   /// What `init(_:)` accepts.
   static var accepted: String {
-    "a list of collect=ALLOCATIONS, buffer=ENTRIES (at most \(largestBuffer)), "
+    "a list of collect=ALLOCATIONS, minor=CYCLES, buffer=ENTRIES (at most \(largestBuffer)), "
       + "delay=MICROSECONDS (at most \(longestDelay)) and seed=NUMBER, separated by commas"
   }
 
-  /// Parses `collect=1000,buffer=4,delay=50,seed=7`, any part of it, in any order.
+  /// Parses `collect=1000,minor=3,buffer=4,delay=50,seed=7`, any part of it, in any order.
   public init?(_ description: String) {
     self.init()
     for part in description.split(separator: ",", omittingEmptySubsequences: false) {
@@ -76,6 +84,7 @@ extension StressOptions: LosslessStringConvertible {
       guard let number = Int(exactly: number) else { return nil }
       switch sides[0] {
       case "collect": collectEvery = number
+      case "minor": minorCycles = number
       case "buffer" where number <= Self.largestBuffer: barrierBuffer = number
       case "delay" where number <= Self.longestDelay: handshakeDelay = number
       default: return nil
@@ -85,6 +94,6 @@ extension StressOptions: LosslessStringConvertible {
 
   /// What `init(_:)` reads.
   public var description: String {
-    "collect=\(collectEvery),buffer=\(barrierBuffer),delay=\(handshakeDelay),seed=\(seed)"
+    "collect=\(collectEvery),minor=\(minorCycles),buffer=\(barrierBuffer),delay=\(handshakeDelay),seed=\(seed)"
   }
 }

@@ -143,6 +143,8 @@ extension HeapArray {
       unsafe WriteBarrier.recordAggregate(
         destination: to, source: from, count: count, stride: map.stride,
         references: map.references, ambiguous: map.ambiguous, by: mutator)
+    } else if count > 0 {
+      heap_card_mark_range(UInt(bitPattern: destination), size)
     }
     // Pair: the address dependency of whoever loads one of the references.
     atomicMemoryFence(ordering: .releasing)

@@ -108,7 +108,11 @@ private enum Escaped {
   }
 
   @Test(
-    "a reference that is kept where the collector does not look is found", arguments: Place.unseen
+    "a reference that is kept where the collector does not look is found",
+    // What a sanitizer adds to a call keeps the arguments on the stack.
+    arguments: Place.unseen.filter {
+      $0 != .variadic || !Sanitizer.isThread && !Sanitizer.isAddress
+    }
   )
   fileprivate func wrong(place: Place) async {
     let result = await #expect(

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of swift-managed-heap. See LICENSE.
+
+// Minor cycles: old objects are left alone, young ones are found through cards, and nothing else
+// is swept than what was allocated from.
+
+import Collector
+import Heap
+import Synchronization
+import TestSupport
+import Testing
+
+@Suite("Minor cycles")
+struct MinorCycleTests {
+  let fixture: HeapFixture
+
+  init() throws { fixture = try HeapFixture() }
+
+  private var nodes: Set<UInt> { fixture.objects(of: fixture.node) }
+
+  @Test("what a cycle has found is old: a minor cycle keeps it, alive or not, a full one does not")
+  func oldObjects() {
+    fixture.attached { program in
+      let list = program.makeList(1...10)
+      program.cycle()
+      let old = nodes
+      #expect(old.count == 10 && old.allSatisfy { fixture.isMarked($0) })
+      program.drop(list)
+      for _ in 0..<500 { _ = program.makeNode() }
+      program.cycle(.minor)
+      #expect(nodes == old, "the young ones are gone")
+      program.cycle(.minor)
+      #expect(nodes == old)
+      program.cycle(.full)
+      #expect(nodes.isEmpty)
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("young objects live through roots, and through old objects that were written")
+  func youngObjects() {
+    fixture.attached { program in
+      let old = program.root(program.makeNode(value: 1))
+      program.cycle()
+      let root = program.makeList(2...4)
+      let young = program.makeList(5...9)
+      program.store(young.reference, into: old.reference, HeapFixture.right)
+      program.drop(young)
+      _ = program.makeNode()
+      program.cycle(.minor)
+      #expect(nodes.count == 9)
+      #expect(program.values(of: root) == [2, 3, 4])
+      program.set(root, program.load(old.reference, HeapFixture.right))
+      #expect(program.values(of: root) == [5, 6, 7, 8, 9])
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("an enum's payload in an old object counts as well")
+  func ambiguousWords() {
+    fixture.attached { program in
+      let old = program.root(program.makeNode(value: 1))
+      program.cycle()
+      let young = program.makeNode(value: 2)
+      program.store(young, into: old.reference, HeapFixture.ambiguous)
+      program.cycle(.minor)
+      #expect(nodes == [old.reference, young])
+    }
+  }
+
+  @Test("of an old array, what lies on a card that was written is scanned, at every place")
+  func arrays() {
+    fixture.attached { program in
+      // A small one and a large one, which spans many cards and several arenas' worth of pages.
+      for count in [63, 500, 70_000] {
+        let array = program.root(program.makeArray(count: count))
+        program.cycle()
+        let places = [0, 1, 62, count / 2, count - 1].filter { $0 < count }
+        for place in places {
+          program.store(
+            program.makeNode(value: UInt(place)), into: array.reference, 8 + place * 8)
+        }
+        program.cycle(.minor)
+        for place in places {
+          let node = program.load(array.reference, 8 + place * 8)
+          #expect(fixture.place(of: node) != nil, "element \(place) of \(count) is lost")
+          #expect(program.load(node, HeapFixture.value) == UInt(place))
+        }
+        #expect(nodes.count == Set(places).count)
+        program.drop(array)
+        program.cycle()
+      }
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("cards are clean after a cycle of either kind", arguments: [CycleKind.minor, .full])
+  func cleanCards(kind: CycleKind) {
+    fixture.attached { program in
+      let old = program.root(program.makeNode())
+      program.cycle()
+      program.store(program.makeNode(), into: old.reference, HeapFixture.left)
+      #expect(CardTable.isDirty(old.reference))
+      program.cycle(kind)
+      #expect(!CardTable.isDirty(old.reference))
+      program.cycle(.minor)
+      #expect(nodes.count == 2)
+    }
+  }
+
+  @Test("a store that is recorded sets no card, and what it stores is old afterwards")
+  func recordedStores() {
+    fixture.attached { program in
+      let old = program.root(program.makeNode())
+      program.cycle()
+      let young = program.root(program.makeNode())
+      program.beginCycle(.minor)
+      program.store(young.reference, into: old.reference, HeapFixture.left)
+      program.drop(young)
+      #expect(!CardTable.isDirty(old.reference))
+      program.endCycle(.minor)
+      #expect(fixture.isMarked(program.load(old.reference, HeapFixture.left)))
+      program.cycle(.minor)
+      #expect(nodes.count == 2)
+    }
+  }
+
+  @Test("a store without its card is found before the minor cycle that would lose the object")
+  func missingCard() async {
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      let fixture = try HeapFixture()
+      fixture.attached { program in
+        let old = program.root(program.makeNode())
+        program.cycle()
+        let young = program.makeNode()
+        program.initialize(old.reference, HeapFixture.left, young)
+        program.cycle(.minor)
+      }
+    }
+    #expect(result.said("cards are missing"))
+    #expect(result.said("of a Node"))
+  }
+
+  @Test("what is allocated black after marking has ended is put on cards, what was before is not")
+  func bornOld() {
+    fixture.attached { program in
+      program.beginCycle()
+      let before = (0..<40).map { _ in program.makeNode() }
+      program.collecting {
+        fixture.heap.terminateMarking()
+        fixture.heap.lowerBarrier()
+      }
+      // Another thread may allocate young objects before this one has answered `returnSpans`. The
+      // nodes between fill several cards, and a span.
+      let after = (0..<300).map { _ in program.makeNode() }
+      let large = program.makeArray(count: 10_000)
+      program.collecting {
+        fixture.heap.verify()
+        fixture.heap.advanceGeneration()
+        fixture.heap.finishSweeping()
+      }
+      #expect(after.allSatisfy { fixture.isMarked($0) && CardTable.isDirty($0) })
+      #expect((0..<10_000).allSatisfy { CardTable.isDirty(large + 8 + UInt($0) * 8) })
+      #expect(fixture.isMarked(before[0]) && !CardTable.isDirty(before[0]))
+      #expect(!fixture.isMarked(program.makeNode()))
+    }
+  }
+
+  @Test("a minor cycle sweeps what was allocated from, and leaves all other spans alone")
+  func sweeping() {
+    fixture.attached { program in
+      let list = program.makeList(1...1000)
+      program.cycle()
+      let shelf = fixture.shelf(fixture.node)
+      let generation = fixture.heap.generation
+      // One hole is filled, in one span.
+      _ = program.makeNode()
+      program.cycle(.minor)
+      var generations: [Generation: Int] = [:]
+      shelf.forEach { generations[$0.generation, default: 0] += 1 }
+      #expect(generations[fixture.heap.generation] == 1)
+      #expect(generations[generation] == shelf.spanCount - 1)
+      #expect(program.values(of: list) == Array(1...1000))
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("the figure of live bytes adds what minor cycles find to what the last full one found")
+  func figures() {
+    fixture.attached { program in
+      let list = program.makeList(1...100)
+      program.cycle()
+      let live = { fixture.heap.counters.liveBytes.load(ordering: .relaxed) }
+      #expect(live() == 100 * 48)
+      let more = program.makeList(1...10)
+      for _ in 0..<50 { _ = program.makeNode() }
+      program.cycle(.minor)
+      #expect(live() == 110 * 48)
+      program.drop(list)
+      program.drop(more)
+      program.cycle(.minor)
+      #expect(live() == 110 * 48)
+      program.cycle()
+      #expect(live() == 0)
+      #expect(fixture.heap.counters.minorCycles.load(ordering: .relaxed) == 2)
+    }
+  }
+
+  @Test("a forced collection is full; under stress, so many of any kind are minor ones")
+  func kinds() throws {
+    let fixture = try HeapFixture { $0.stress.minorCycles = 2 }
+    let minors = { fixture.heap.counters.minorCycles.load(ordering: .relaxed) }
+    fixture.heap.collectAndWait()
+    #expect(minors() == 0)
+    for _ in 0..<6 { fixture.heap.requests.collectAndWait(ofAnyKind: true) }
+    #expect(minors() == 4)
+    let plain = try HeapFixture()
+    plain.heap.requests.collectAndWait(ofAnyKind: true)
+    #expect(plain.heap.counters.minorCycles.load(ordering: .relaxed) == 0)
+  }
+
+  @Test("minor cycles are given up where they free less for their time, and tried again")
+  func control() {
+    var control = MinorControl()
+    func full() { control.cycleEnded(.full, freed: 1000, time: 1000) }
+    func minor(_ time: Int) { control.cycleEnded(.minor, freed: 1000, time: time) }
+    full()
+    for _ in 0..<50 { minor(900) }
+    #expect(control.isWorthwhile)
+    minor(1100)
+    #expect(control.isWorthwhile, "one bad one is no reason")
+    minor(900)
+    minor(1100)
+    #expect(control.isWorthwhile)
+    minor(1100)
+    #expect(!control.isWorthwhile)
+    var length = 0
+    var lengths: [Int] = []
+    for _ in 0..<4 {
+      length = 0
+      while !control.isWorthwhile {
+        full()
+        length += 1
+      }
+      lengths.append(length)
+      minor(5000)
+      minor(5000)
+    }
+    #expect(lengths == [4, 8, 16, 32])
+    while !control.isWorthwhile { full() }
+    minor(10)
+    minor(5000)
+    minor(5000)
+    length = 0
+    while !control.isWorthwhile {
+      full()
+      length += 1
+    }
+    #expect(length == 4, "a success makes it patient again")
+  }
+}
