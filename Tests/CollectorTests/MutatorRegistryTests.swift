@@ -86,6 +86,23 @@ struct MutatorRegistryTests {
     #expect(fixture.problems.isEmpty)
   }
 
+  @Test("a mutator of a heap that has ended is its thread's in a later heap, and no other's")
+  func endedHeap() throws {
+    var first: AttachedMutator?
+    do {
+      let ended = try HeapFixture()
+      first = ended.attached { $0.mutator }
+    }
+    let kept = try #require(first)
+    #expect(kept.isBlocked && kept.isRequested)
+    let fixture = try HeapFixture()
+    TestThread {
+      fixture.attached { require($0.mutator != kept, "another thread's mutator was taken") }
+    }.join()
+    #expect(fixture.attached { $0.mutator } == kept)
+    #expect(fixture.problems.isEmpty)
+  }
+
   @Test("a thread that attaches while the heap marks allocates black, before the scan white")
   func attachingDuringCycle() throws {
     let fixture = try HeapFixture()

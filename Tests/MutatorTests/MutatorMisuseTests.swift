@@ -121,16 +121,64 @@ private enum Use: String, Codable, CaseIterable {
     expect(result, says: "or on another thread")
   }
 
-  @Test("a mutator whose heap has ended says so")
-  func ended() async {
+  @Test("a mutator whose heap has ended says so", arguments: Use.allCases)
+  fileprivate func ended(use: Use) async {
+    let result = await #expect(
+      processExitsWith: .failure, observing: [\.standardErrorContent]
+    ) { [use] in
+      let (_, root) = try Self.prepared()
+      let kept = try Self.keptOfAnEndedHeap()
+      Self.useMemory()
+      use.perform(kept, root)
+    }
+    expect(result, says: "a HeapMutator was used outside the withMutator call that made it")
+  }
+
+  @Test(
+    "a mutator whose heap has ended says so when the thread has been in another heap since",
+    arguments: Use.allCases)
+  fileprivate func endedAndAnother(use: Use) async {
+    let result = await #expect(
+      processExitsWith: .failure, observing: [\.standardErrorContent]
+    ) { [use] in
+      let kept = try Self.keptOfAnEndedHeap()
+      let (heap, root) = try Self.prepared()
+      Self.useMemory()
+      use.perform(kept, root)
+      withExtendedLifetime(heap) {}
+    }
+    expect(result, says: "a HeapMutator was used outside the withMutator call that made it")
+  }
+
+  @Test("a safepoint with a mutator whose heap has ended says so")
+  func endedSafepoint() async {
     let result = await #expect(
       processExitsWith: .failure, observing: [\.standardErrorContent]
     ) {
-      var kept: HeapMutator?
-      try Self.prepared().0.withMutator { kept = $0 }
-      kept?.collect()
+      let kept = try Self.keptOfAnEndedHeap()
+      Self.useMemory()
+      kept.safepoint()
     }
     expect(result, says: "a HeapMutator was used outside the withMutator call that made it")
+  }
+
+  /// A mutator of a heap that is no more.
+  private static func keptOfAnEndedHeap() throws -> HeapMutator {
+    var kept: HeapMutator?
+    try prepared().0.withMutator { mutator in
+      _ = mutator.list(3)
+      kept = mutator
+    }
+    return try #require(kept)
+  }
+
+  /// Has the system's allocator hand out what was freed, in all sizes, and fills it.
+  private static func useMemory() {
+    for pattern in [0, Int.max] {
+      var blocks: [[Int]] = []
+      for count in 1...600 { blocks.append(Array(repeating: pattern, count: count)) }
+      withExtendedLifetime(blocks) {}
+    }
   }
 
   @Test("a safepoint in a blocking region says so")

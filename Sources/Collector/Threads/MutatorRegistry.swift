@@ -3,8 +3,8 @@
 
 // Who is attached, who was, and what a thread that attaches has to know.
 //
-// A thread has one mutator in a heap, from its first attachment until the heap ends. It is in one
-// of three places:
+// A thread has one mutator in a heap, from its first attachment until the heap ends; the memory is
+// kept even then (EndedMutators.swift). The mutator is in one of three places:
 //
 //   attached   the thread is inside the heap
 //   idle       the thread has left. The mutator stays registered and blocked, so handshakes are
@@ -15,6 +15,8 @@
 // No other thread ever gets it, for the sake of programs that keep a HeapMutator for too long: the
 // inlined half of an allocation trusts the handle, and finds no run in a mutator whose thread has
 // left. A mutator that another thread had taken meanwhile would be used by two threads at once.
+// (A program that sends a HeapMutator to another thread brings just that about: the compiler does
+// not stop it if the handle came from `HeapMutator.current`. Checked mode does.)
 // When a thread has ended, the system gives its identity to a new one, and that one gets the
 // mutator. So there are about as many as there were threads at a time.
 //
@@ -66,11 +68,12 @@ enum MutatorPlace { case attached, idle, gone }
 
   init() {}
 
+  /// Every handle that a program has kept is refused from now on (EndedMutators).
   deinit {
     state.withLock { state in
-      for mutator in state.byThread.values {
-        unsafe mutator.state.deinitialize(count: 1)
-        unsafe mutator.state.deallocate()
+      for (thread, mutator) in state.byThread {
+        if unsafe mutator.state.pointee.place != .gone { Self.end(mutator) }
+        EndedMutators.keep(mutator, of: thread)
       }
     }
     gate.destroy()
@@ -117,12 +120,13 @@ enum MutatorPlace { case attached, idle, gone }
     }
   }
 
-  /// A new mutator, in the memory of the thread's last one if that is gone.
+  /// A new mutator, in the memory of the thread's last one if that is gone, or of one that the
+  /// thread had in a heap that has ended.
   private static func begin(
     _ gone: AttachedMutator?, of thread: UInt64, in heap: CollectedHeap, _ state: inout State
   ) -> AttachedMutator {
     let place: UnsafeMutablePointer<MutatorState>
-    if let gone {
+    if let gone = gone ?? EndedMutators.take(of: thread) {
       unsafe place = gone.state
       unsafe require(place.pointee.place == .gone, "a thread attached twice to the same heap")
       unsafe place.deinitialize(count: 1)
@@ -192,12 +196,27 @@ enum MutatorPlace { case attached, idle, gone }
           return false
         }
         fold(mutator)
-        unsafe memory.pointee.cache.shrink()
-        unsafe memory.pointee.barrier = BarrierBuffer(capacity: 2)
-        unsafe memory.pointee.place = .gone
+        Self.giveUp(mutator)
         return true
       }
     }
+  }
+
+  /// The status word says that the mutator is gone; now it is, and keeps hardly any memory.
+  private static func giveUp(_ mutator: AttachedMutator) {
+    let memory = unsafe mutator.state
+    unsafe memory.pointee.cache.shrink()
+    unsafe memory.pointee.barrier = BarrierBuffer(capacity: 2)
+    unsafe memory.pointee.place = .gone
+  }
+
+  /// The heap of a mutator ends. No handshake is under way.
+  private static func end(_ mutator: AttachedMutator) {
+    // A process that was forked while the thread was attached: the table is not hidden.
+    if !mutator.isBlocked { unsafe mutator.state.pointee.cache.hide() }
+    // Relaxed: whoever takes the mutator takes a lock first.
+    unsafe mutator.state.pointee.status.store(MutatorStatus.gone, ordering: .relaxed)
+    giveUp(mutator)
   }
 
   /// The names of attached threads that owe an answer.

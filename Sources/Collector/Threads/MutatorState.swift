@@ -15,9 +15,10 @@
 //             the mutator is idle or gone.
 // Ordering    transitions of `status` acquire and release (MutatorStatus), so what one side
 //             wrote before it gave the fields up is seen by the other.
-// Lifetime    until the heap ends, and the same thread's all the time. A handle that a program
-//             keeps for too long finds a mutator that is blocked or gone, and is refused
-//             (AttachedMutator). It never finds one that another thread uses.
+// Lifetime    until the heap ends, and the same thread's all the time. The memory is kept even
+//             after that (EndedMutators). A handle that a program keeps for too long finds a
+//             mutator that is blocked or gone, and is refused (AttachedMutator). It never finds one
+//             that another thread uses, unless the program sends the handle to another thread.
 
 internal import CHeapShims
 public import Heap
@@ -124,7 +125,7 @@ package struct MutatorTally: ~Copyable {
   }
 
   @inlinable @inline(__always) package var state: UnsafeMutablePointer<MutatorState> {
-    // SAFETY: the state lives as long as the heap.
+    // SAFETY: the memory of a state is never freed.
     unsafe UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
   }
   package var heap: CollectedHeap { unsafe state.pointee.heap.takeUnretainedValue() }

@@ -142,7 +142,8 @@ extension WaitWord {
   case pageHeap
   /// Names of types and fields, for reports.
   case layouts
-  /// Memory of records, side tables. Held while the system is asked for another block of records.
+  /// Memory of records, side tables; mutators of heaps that have ended. Held while the system is
+  /// asked for another block of records.
   case records
 
   private var bit: UInt64 { 1 << UInt64(rawValue) }

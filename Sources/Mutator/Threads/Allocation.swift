@@ -67,6 +67,8 @@ extension AttachedMutator {
 
   /// The address of a slot for an array of `count` elements of a type.
   package func allocateArray(of element: Any.Type, count: Int) throws(HeapError) -> UInt {
+    // Before the heap is looked at: a handle may have been kept until the heap has ended.
+    requireRunning()
     let layout = try ManagedHeap.of(self).types.elements(element)
     guard let size = layout.arraySize(count: count) else { throw outOfMemory(.max) }
     guard let sizeClass = SizeClass.of(size: size, alignment: Int(layout.alignment)) else {
