@@ -146,6 +146,16 @@ import Testing
     #expect(StressOptions("seed=5")?.seed == 5)
   }
 
+  @Test(
+    "a stress option that is given twice is refused",
+    arguments: ["collect=1,collect=2", "seed=1,seed=1", "buffer=0,delay=1,buffer=4"])
+  func repeated(text: String) {
+    #expect(StressOptions(text) == nil)
+    let configuration = HeapConfiguration.fromEnvironment { $0 == "HEAP_STRESS" ? text : nil }
+    #expect(configuration.description.contains("\nproblem      HEAP_STRESS is \"\(text)\""))
+    #expect(configuration.description.contains("each at most once"))
+  }
+
   @Test("errors say what happened and what to do")
   func errors() {
     #expect(HeapError.invalidConfiguration("x is 1").description.contains("x is 1"))

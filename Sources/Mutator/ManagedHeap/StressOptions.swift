@@ -68,15 +68,20 @@ extension StressOptions: LosslessStringConvertible {
   /// What `init(_:)` accepts.
   static var accepted: String {
     "a list of collect=ALLOCATIONS, minor=CYCLES, buffer=ENTRIES (at most \(largestBuffer)), "
-      + "delay=MICROSECONDS (at most \(longestDelay)) and seed=NUMBER, separated by commas"
+      + "delay=MICROSECONDS (at most \(longestDelay)) and seed=NUMBER, each at most once, "
+      + "separated by commas"
   }
 
-  /// Parses `collect=1000,minor=3,buffer=4,delay=50,seed=7`, any part of it, in any order.
+  /// Parses `collect=1000,minor=3,buffer=4,delay=50,seed=7`, any part of it, in any order, each
+  /// option at most once.
   public init?(_ description: String) {
     self.init()
+    var seen: Set<Substring> = []
     for part in description.split(separator: ",", omittingEmptySubsequences: false) {
       let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      guard sides.count == 2, let number = UInt64(sides[1]) else { return nil }
+      guard sides.count == 2, seen.insert(sides[0]).inserted, let number = UInt64(sides[1]) else {
+        return nil
+      }
       if sides[0] == "seed" {
         seed = number
         continue
