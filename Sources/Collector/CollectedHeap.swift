@@ -79,7 +79,7 @@ package import Synchronization
       registry: registry, counters: counters, words: words, reporter: reporter,
       stress: options.stress)
     unsafe safepoints = Safepoints(words: words, marking: marking, requests: requests)
-    quarantine = options.checks ? Quarantine() : nil
+    quarantine = options.checks ? Quarantine { pacer.rules.memoryLimit } : nil
     unsafe sweeper = Sweeper(
       central: central, pageHeap: pageHeap, counters: counters, words: words,
       quarantine: quarantine)

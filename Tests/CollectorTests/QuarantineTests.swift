@@ -75,6 +75,42 @@ struct QuarantineTests {
     #expect(fixture.problems.isEmpty)
   }
 
+  @Test("what is held leaves half of what the memory limit has over live objects free")
+  func memoryLimit() throws {
+    let live = 4 << 20
+    let softLimit = 20 << 20
+    let fixture = try HeapFixture {
+      $0.checks = true
+      $0.memoryLimit = softLimit
+    }
+    try fixture.attached { program in
+      let bytes = try #require(program.tryArray(fixture.bytes, count: live))
+      let root = fixture.heap.roots.make(bytes)
+      var most = 0
+      for _ in 0..<6 {
+        Self.makeGarbage(program, bytes: softLimit)
+        program.heap.collectAndWait()
+        most = max(most, fixture.heap.pageHeap.usage.spanBytes)
+      }
+      let allowed = (softLimit - live) / 2
+      #expect(most > live + allowed / 4 && most <= live + allowed + (1 << 20))
+      // No limit, and then one that live objects do not keep.
+      fixture.heap.pacer.update { $0.memoryLimit = nil }
+      Self.makeGarbage(program, bytes: softLimit)
+      program.heap.collectAndWait()
+      #expect(fixture.heap.pageHeap.usage.spanBytes > live + allowed + (1 << 20))
+      fixture.heap.pacer.update { $0.memoryLimit = live / 2 }
+      program.heap.collectAndWait()
+      program.heap.collectAndWait()
+      #expect(fixture.heap.pageHeap.usage.spanBytes < live + (1 << 20))
+      // So that nothing is being collected when the invariants are looked at.
+      fixture.heap.pacer.update { $0.memoryLimit = nil }
+      program.heap.collectAndWait()
+      fixture.heap.roots.drop(root)
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
   @Test("an object that would take much of the limit is not held")
   func large() throws {
     let fixture = try HeapFixture { $0.checks = true }

@@ -9,8 +9,9 @@
 // which slots are held (HeapSpan+Slots). A span that has nothing but held slots is not given
 // back to the page heap: a new span there could have objects of the same type again.
 //
-// What is held takes memory, so there is a limit. Each sweep of the heap goes by what the sweep
-// before has held:
+// What is held takes memory, so there is a limit: as much as is live, or 64 MiB if that is more, and
+// never more than half of what the memory limit leaves over live objects. The other half is for new
+// objects. Each sweep of the heap goes by what the sweep before has held:
 //
 //     held before        slots that were held before    slots that this sweep frees
 //     half of the limit  go on being held               held
@@ -39,21 +40,26 @@ package final class Quarantine: Sendable {
   private let keepsOlder = Atomic(true)
   /// How many callers want nothing to be held.
   private let suspensions = Atomic(0)
+  /// The soft limit in force, in bytes; nil: none.
+  private let memoryLimit: @Sendable () -> Int?
 
-  /// Bytes that may be held in a small heap; in a larger one it is as much as is live. More finds
-  /// stale references that are used later, and takes more memory in checked mode.
+  /// Bytes that may be held in a small heap without a memory limit; in a larger one it is as much as
+  /// is live. More finds stale references that are used later, and takes more memory in checked
+  /// mode.
   package static let smallestLimit = 64 << 20
 
   /// Larger objects than this are not held, in bytes: a few of them would fill the quarantine.
   package static let largestSlot = 1 << 20
 
-  init() {}
+  /// - Parameter memoryLimit: says what the soft limit is, in bytes; nil: none.
+  init(memoryLimit: @escaping @Sendable () -> Int?) { self.memoryLimit = memoryLimit }
 
   /// The heap is about to be swept.
   ///
   /// - Parameter live: bytes that the cycle has found live.
   func begin(live: Int) {
-    let limit = suspensions.load(ordering: .relaxed) > 0 ? 0 : max(live, Self.smallestLimit)
+    var limit = suspensions.load(ordering: .relaxed) > 0 ? 0 : max(live, Self.smallestLimit)
+    if let memoryLimit = memoryLimit() { limit = min(limit, max(memoryLimit - live, 0) / 2) }
     let before = heldBytes.exchange(0, ordering: .relaxed)
     keepsOlder.store(before <= limit / 2 && limit > 0, ordering: .relaxed)
     self.limit.store(limit, ordering: .relaxed)

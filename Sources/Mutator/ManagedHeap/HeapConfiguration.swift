@@ -105,7 +105,8 @@ public struct HeapConfiguration: Hashable, Sendable {
     /// Marks are verified after each cycle, and every reference is checked when it is stored.
     ///
     /// Freed memory is filled with a pattern and held out of use, up to 64 MiB of it, or as much as
-    /// is live. So a reference to an object that has been collected is found when it is stored, and
+    /// is live, and at most half of what ``HeapConfiguration/memoryLimit`` leaves over what is live.
+    /// So a reference to an object that has been collected is found when it is stored, and
     /// does not lead to a new object by then. Reading through such a reference is not checked.
     ///
     /// An allocation takes about half a microsecond, and a collection several times as long.
