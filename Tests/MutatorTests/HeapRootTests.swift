@@ -124,6 +124,36 @@ import Testing
     HeapCheck.expectEmpty(heap)
   }
 
+  /// How a reference into another heap comes into a root.
+  enum Way: String, Codable, CaseIterable { case make, makeOptional, set }
+
+  @Test(
+    "a root takes no reference into another heap, in unchecked mode either", arguments: Way.allCases
+  )
+  func anotherHeap(way: Way) async {
+    let result = await #expect(
+      processExitsWith: .failure, observing: [\.standardErrorContent]
+    ) { [way] in
+      let (a, b) = (try HeapCheck.heap(), try HeapCheck.heap())
+      a.withMutator { inA in
+        let node = inA.allocate(TestNode())
+        b.withMutator { inB in
+          // Its own, and nil, are taken.
+          let root = HeapRoot(Optional(inB.allocate(TestNode())), in: inB)
+          root.set(nil, in: inB)
+          switch way {
+          case .make: _ = HeapRoot(node, in: inB)
+          case .makeOptional: _ = HeapRoot(Optional(node), in: inB)
+          case .set: root.set(node, in: inB)
+          }
+        }
+      }
+    }
+    #expect(result.said("a reference to an object of another heap (0x"))
+    #expect(result.said("stored into a HeapRoot<"))
+    #expect(result.said("objects of two heaps cannot refer to each other"))
+  }
+
   @Test("a root keeps the heap, too")
   func keepingTheHeap() throws {
     func make() throws -> HeapRoot<HeapRef<TestNode>> {

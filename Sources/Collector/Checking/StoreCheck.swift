@@ -15,7 +15,8 @@
 // In checked mode the barrier flag is always up, so stores into objects come through the
 // barrier's slow half and are checked there, without a rebuild. The first values of an object or
 // an array are checked before its slot is taken (Mutator/Threads): afterwards the slot of a dead
-// object could be the new object's own. Roots are checked when they are made and set.
+// object could be the new object's own. Roots are checked when they are made and set; in
+// unchecked mode, too, as far as the heap is concerned that the reference leads into.
 //
 // The collector knows no Swift type. What an enum holds is found by the caller, who hands each
 // reference of a value here, one by one (Mutator/Types/ReferencePlan.swift).
@@ -85,6 +86,19 @@ package enum StoreCheck {
     problem.report("stored into \(place())")
   }
 
+  /// Stops the program if a reference leads into no heap, or into another than the mutator's. The
+  /// part of rule 3 that costs two loads: it holds for roots in unchecked mode, too.
+  ///
+  /// - Parameters:
+  ///   - new: the reference, or zero.
+  ///   - place: where it goes, after "stored into".
+  package static func checkOwner(
+    of new: UInt, storedInto place: @autoclosure () -> String, by mutator: AttachedMutator
+  ) {
+    guard let problem = foreign(new, unsafe mutator.state.pointee.owner) else { return }
+    problem.report("stored into \(place())")
+  }
+
   // MARK: - Rules
 
   /// What is wrong with a reference.
@@ -97,12 +111,9 @@ package enum StoreCheck {
     func report(_ event: String) -> Never { failure("\(subject) was \(event): \(reason)") }
   }
 
-  /// Rules 3 to 5.
-  private static func problem(
-    with new: UInt, _ expected: HeapLayout?, _ heap: CollectedHeap
-  ) -> Problem? {
+  /// What is wrong with a reference that does not lead into a heap.
+  private static func foreign(_ new: UInt, _ owner: UInt) -> Problem? {
     guard new != 0 else { return nil }
-    let owner = heap.pageHeap.owner
     guard let tables = ArenaTables.find(new), tables.owner != 0 else {
       return Problem(
         subject: "\(hex(new)), which is no reference,",
@@ -114,6 +125,16 @@ package enum StoreCheck {
         reason: "objects of two heaps cannot refer to each other; keep a HeapRoot of the other "
           + "heap outside both, and an index of it in the object")
     }
+    return nil
+  }
+
+  /// Rules 3 to 5.
+  private static func problem(
+    with new: UInt, _ expected: HeapLayout?, _ heap: CollectedHeap
+  ) -> Problem? {
+    guard new != 0 else { return nil }
+    let owner = heap.pageHeap.owner
+    if let problem = foreign(new, owner) { return problem }
     guard let (span, slot) = HeapSpan.lookUp(new, owner: owner) else {
       return Problem(
         subject: "a reference to an object that has been collected (\(was(new, heap)))",

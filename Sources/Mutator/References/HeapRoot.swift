@@ -74,20 +74,27 @@ public final class HeapRoot<Reference>: Sendable {
   /// - Parameters:
   ///   - reference: what to keep instead.
   ///   - mutator: the calling thread's mutator.
-  /// - Precondition: `mutator` is of the heap that the root was made in.
+  /// - Precondition: `mutator` is of the heap that the root was made in, and `reference` leads into
+  ///   that heap, or is nil.
   /// - Complexity: O(1); takes a lock.
   public func set(
     _ reference: Reference, in mutator: HeapMutator
   ) where Reference: _HeapReferenceWord {
     check(mutator)
-    if mutator.attached.isChecked { mutator.attached.checkRoot(reference) }
-    heap.core.roots.set(slot, to: Self.word(of: reference))
+    heap.core.roots.set(slot, to: Self.word(of: reference, checkedBy: mutator))
   }
 
-  /// The reference as the word that the collector reads.
-  fileprivate static func word(of reference: Reference) -> UInt {
+  /// The reference as the word that the collector reads. Stops the program if it leads into
+  /// another heap: that heap would not look here.
+  fileprivate static func word(
+    of reference: Reference, checkedBy mutator: HeapMutator
+  ) -> UInt where Reference: _HeapReferenceWord {
+    let attached = mutator.attached
+    if attached.isChecked { attached.checkRoot(reference) }
     // SAFETY: a reference word is one word.
-    unsafe unsafeBitCast(reference, to: UInt.self)
+    let word = unsafe unsafeBitCast(reference, to: UInt.self)
+    StoreCheck.checkOwner(of: word, storedInto: "a HeapRoot<\(Reference.self)>", by: attached)
+    return word
   }
 
   private func check(_ mutator: HeapMutator) {
@@ -104,12 +111,13 @@ extension HeapRoot where Reference: _HeapReferenceWord {
   /// - Parameters:
   ///   - reference: what to keep.
   ///   - mutator: the calling thread's mutator, of the heap that the reference leads into.
+  /// - Precondition: `reference` leads into that heap, or is nil.
   /// - Complexity: O(1); takes a lock.
   public convenience init(_ reference: Reference, in mutator: HeapMutator) {
     mutator.attached.requireRunning()
-    if mutator.attached.isChecked { mutator.attached.checkRoot(reference) }
+    let word = Self.word(of: reference, checkedBy: mutator)
     let heap = mutator.heap
-    self.init(heap: heap, slot: heap.core.roots.make(Self.word(of: reference)))
+    self.init(heap: heap, slot: heap.core.roots.make(word))
   }
 }
 
