@@ -15,7 +15,7 @@ func tree(_ mutator: HeapMutator, depth: Int) -> HeapRef<Node> {
 let heap = try ManagedHeap()
 heap.gcPercent = 200
 let key = heap.withMutator { mutator in
-  let root = tree(mutator, depth: 16)
+  let root = tree(mutator, depth: 20)
   root.left = nil  // half of the tree is garbage now; nobody has to say so
   return root.key
 }

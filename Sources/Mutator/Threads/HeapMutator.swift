@@ -16,7 +16,8 @@
 // A mutator is valid inside the `withMutator` call that made it, on its thread. It is not Sendable.
 // Where it is used all the same, the slow halves stop the program (AttachedMutator.requireRunning):
 // in a blocking region, after the call, and on another thread. The inlined half looks at nothing;
-// it finds no run in a mutator that is blocked or that nobody has.
+// it finds no run in a mutator that is blocked or that nobody has, and in checked mode in none. So
+// unchecked it does not see that it runs on another thread than the mutator's.
 //
 // Arrays and strings: HeapMutator+Arrays.swift. The slow half: Allocation.swift.
 
@@ -174,6 +175,13 @@ public import Heap
   /// The innermost heap that the calling thread is in, as a mutator.
   ///
   /// Nil outside of all heaps, and inside ``blocking(_:)``, where no heap may be touched.
+  ///
+  /// Use it on the calling thread only, and never send it, or what it allocates, to another thread or
+  /// to a task. The compiler does not stop you: it takes the result of this property for a value
+  /// that nothing else refers to. The thread and the other one would then allocate the same memory.
+  /// Checked mode stops the program when the mutator is used on another thread; reading a reference
+  /// there is not checked. The mutator that
+  /// ``ManagedHeap/withMutator(_:)`` passes to its body cannot be sent.
   public static var current: HeapMutator? {
     guard let attached = AttachedMutator.current, !attached.isBlocked else { return nil }
     return HeapMutator(attached)
