@@ -145,7 +145,7 @@ struct MinorCycleTests {
   func bornOld() {
     fixture.attached { program in
       program.beginCycle()
-      let before = (0..<40).map { _ in program.makeNode() }
+      let before = (0..<90).map { _ in program.makeNode() }
       program.collecting {
         fixture.heap.terminateMarking()
         fixture.heap.lowerBarrier()
@@ -219,11 +219,23 @@ struct MinorCycleTests {
     #expect(plain.heap.counters.minorCycles.load(ordering: .relaxed) == 0)
   }
 
+  @Test("after a minor cycle that found most of the young alive comes a full one")
+  func growing() {
+    var control = MinorControl()
+    control.cycleEnded(.full, young: 1000, freed: 0, time: 1000)
+    control.cycleEnded(.minor, young: 1000, freed: 250, time: 1000)
+    #expect(control.isWorthwhile)
+    control.cycleEnded(.minor, young: 1000, freed: 249, time: 1000)
+    #expect(!control.isWorthwhile)
+    control.cycleEnded(.full, young: 1000, freed: 0, time: 1000)
+    #expect(control.isWorthwhile)
+  }
+
   @Test("minor cycles are given up where they free less for their time, and tried again")
   func control() {
     var control = MinorControl()
-    func full() { control.cycleEnded(.full, freed: 1000, time: 1000) }
-    func minor(_ time: Int) { control.cycleEnded(.minor, freed: 1000, time: time) }
+    func full() { control.cycleEnded(.full, young: 1000, freed: 1000, time: 1000) }
+    func minor(_ time: Int) { control.cycleEnded(.minor, young: 1000, freed: 1000, time: time) }
     full()
     for _ in 0..<50 { minor(900) }
     #expect(control.isWorthwhile)

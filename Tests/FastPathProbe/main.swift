@@ -59,6 +59,21 @@ func arraySum(_ array: UInt) -> Int {
   return sum
 }
 
+@inline(never) @_silgen_name("probe_allocate_array")
+func allocateArray(_ mutator: UInt, _ count: Int) -> UInt {
+  let mutator = unsafe unsafeBitCast(mutator, to: HeapMutator.self)
+  let array = mutator.allocateArray(of: UInt8.self, count: count, repeating: 0)
+  return unsafe unsafeBitCast(array, to: UInt.self)
+}
+
+@inline(never) @_silgen_name("probe_allocate_references")
+func allocateReferences(_ mutator: UInt, _ value: UInt) -> UInt {
+  let mutator = unsafe unsafeBitCast(mutator, to: HeapMutator.self)
+  let value = unsafe unsafeBitCast(value, to: HeapRef<Node>?.self)
+  let array = mutator.allocateArray(of: HeapRef<Node>?.self, count: 3, repeating: value)
+  return unsafe unsafeBitCast(array, to: UInt.self)
+}
+
 /// Two words, one of which is a reference.
 struct Pair {
   var link: HeapRef<Node>?
@@ -117,6 +132,8 @@ let passed = heap.withMutator { mutator in
   let counter = mutator.allocate(Counter())
   increment(unsafe unsafeBitCast(counter, to: UInt.self))
   safepoint(word)
+  for count in 0..<1000 { _ = allocateArray(word, count) }
+  for _ in 0..<1000 { _ = allocateReferences(word, node) }
   let wide = mutator.allocate(Wide())
   storePair(unsafe unsafeBitCast(wide, to: UInt.self), node, 7)
   storeChoice(unsafe unsafeBitCast(wide, to: UInt.self), node)

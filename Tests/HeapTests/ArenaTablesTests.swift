@@ -33,7 +33,7 @@ struct ArenaTablesTests {
     #expect(Layout.owner + 8 <= UInt(Layout.size))
     #expect(Layout.bitsStride * 8 * 8 == UInt(Geometry.pageSize), "a bit for each word of a page")
     // What Documentation states as the share of the heap.
-    #expect(Double(Layout.size) / Double(Geometry.arenaSize) < 0.052)
+    #expect(Double(Layout.size) / Double(Geometry.arenaSize) < 0.05)
   }
 
   @Test("any word can be looked up, and one outside every arena finds nothing")

@@ -14,8 +14,8 @@ import Testing
 
 /// Wider than a card.
 private struct Broad: HeapObject {
-  var numbers = InlineArray<70, Int>(repeating: 0)
-  var links = InlineArray<70, HeapRef<Box>?>(repeating: nil)
+  var numbers = InlineArray<300, Int>(repeating: 0)
+  var links = InlineArray<300, HeapRef<Box>?>(repeating: nil)
 }
 
 @Suite struct CardTests {
@@ -72,15 +72,15 @@ private struct Broad: HeapObject {
   func arrays() async {
     await #expect(processExitsWith: .success) {
       let box = TestMemory.object(Box(1))
-      let array = TestMemory.array(Array(repeating: nil as HeapRef<Box>?, count: 300))
+      let array = TestMemory.array(Array(repeating: nil as HeapRef<Box>?, count: 1200))
       let first = Self.address(array) + 8
-      let places = [0, 150, 299].map { first + UInt($0) * 8 }
-      #expect(Self.dirty(places) { array[150] = box } == [false, true, false])
+      let places = [0, 600, 1199].map { first + UInt($0) * 8 }
+      #expect(Self.dirty(places) { array[600] = box } == [false, true, false])
       #expect(Self.dirty(places) { array.update(repeating: box) } == [true, true, true])
       #expect(
-        Self.dirty(places) { array.update(from: [box, nil], at: 298) } == [false, false, true])
-      #expect(Self.dirty(places) { array.copy(range: 0..<2, to: 149) } == [false, true, false])
-      #expect(Self.dirty(places) { array.copy(range: 0..<149, to: 151) } == [false, true, true])
+        Self.dirty(places) { array.update(from: [box, nil], at: 1198) } == [false, false, true])
+      #expect(Self.dirty(places) { array.copy(range: 0..<2, to: 599) } == [false, true, false])
+      #expect(Self.dirty(places) { array.copy(range: 0..<599, to: 601) } == [false, true, true])
       let numbers = TestMemory.array(Array(repeating: 0, count: 300))
       let number = Self.address(numbers) + 8
       #expect(Self.dirty([number]) { numbers[0] = 1 } == [false])
@@ -92,9 +92,9 @@ private struct Broad: HeapObject {
     await #expect(processExitsWith: .success) {
       let broad = TestMemory.object(Broad())
       let first = Self.address(broad)
-      let places = [0, 512, 1024, 1112].map { first + $0 }
+      let places = [0, 2048, 4096, 4792].map { first + $0 }
       #expect(Self.dirty(places) { broad.pointee = Broad() } == [true, true, true, true])
-      let links = [560, 1064, 1112].map { first + $0 }
+      let links = [2400, 4104, 4792].map { first + $0 }
       #expect(
         Self.dirty(links) { broad.links = InlineArray(repeating: nil) } == [true, true, true])
     }

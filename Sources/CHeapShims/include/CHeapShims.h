@@ -73,10 +73,10 @@ static inline void heap_arena_publish(uintptr_t slot, uintptr_t tables) {
 
 // ---- Cards ----------------------------------------------------------------------------
 
-// An arena's card table is the first of its side tables: one byte for 512 bytes of the arena, set
+// An arena's card table is the first of its side tables: one byte for 2 KiB of the arena, set
 // when a reference is stored there. See Sources/Heap/Memory/CardTable.swift.
 
-#define HEAP_CARD_SHIFT 9
+#define HEAP_CARD_SHIFT 11
 
 /// Sets the card of a slot, which lies in an arena.
 ///

@@ -147,6 +147,26 @@ package final class Allocator: Sendable {
         for: shelf, pageCount: shelf.spanClass.sizeClass.spanPages, generation: generation)
   }
 
+  /// Slots of a run that is short: whoever uses it up needs the next one soon, from memory that
+  /// nobody has touched for long.
+  private static var shortRun: Int { 8 }
+  /// Bytes of a slot that are prefetched, at the most.
+  private static var prefetched: UInt { 256 }
+
+  /// Has the processor fetch the run after a short one.
+  private func prefetchRun(after run: SlotRange, of span: HeapSpan) {
+    guard run.count <= Self.shortRun, let next = span.nextRun(atMost: Self.shortRun) else {
+      return
+    }
+    let slotSize = span.slotSize
+    for slot in next.start..<next.end {
+      let address = span.address(ofSlot: slot)
+      for offset in stride(from: 0, to: min(slotSize, Self.prefetched), by: 64) {
+        heap_prefetch_write(address + offset)
+      }
+    }
+  }
+
   /// Makes a run the entry's, zeroed and in the mutator's colour.
   private func start(
     _ run: SlotRange, in span: HeapSpan, _ entry: UnsafeMutablePointer<CacheEntry>,
@@ -160,7 +180,12 @@ package final class Allocator: Sendable {
         .initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
     }
     if unsafe mutator.state.pointee.allocatesBlack { mutator.blacken(run, of: span) }
-    if takesTurns { span.takeSlot(run) } else { span.take(run) }
+    if takesTurns {
+      span.takeSlot(run)
+    } else {
+      span.take(run)
+      prefetchRun(after: run, of: span)
+    }
     unsafe entry.pointee.cursor = first
     unsafe entry.pointee.runStart = first
     unsafe entry.pointee.limit = first + UInt(bytes)

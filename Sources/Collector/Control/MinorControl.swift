@@ -11,6 +11,10 @@
 // doubles each time that the trial fails, up to a bound, so a program that gains nothing pays for a
 // trial now and then, and one that changes its ways is noticed.
 //
+// Prices tell nothing while a heap grows: neither kind frees much then. But the young that live are
+// marked twice, by a minor cycle and by the next full one. So after a minor cycle that found most of
+// them alive, the next cycle is a full one.
+//
 // A pure value: prices in, decision out.
 
 /// Decides whether minor cycles are made.
@@ -35,12 +39,16 @@ package struct MinorControl: Sendable {
   package var isWorthwhile: Bool { suspended == 0 }
 
   /// A cycle has freed so many bytes in so many nanoseconds of processor time.
-  package mutating func cycleEnded(_ kind: CycleKind, freed: Int, time: Int) {
+  ///
+  /// - Parameter young: bytes that were allocated between the cycle before and this one.
+  package mutating func cycleEnded(_ kind: CycleKind, young: Int, freed: Int, time: Int) {
     let price = Double(max(time, 0)) / Double(max(freed, 1))
     switch kind {
     case .full:
       fullPrice = price
       suspended = max(suspended - 1, 0)
+    case .minor where freed < young / 4:
+      suspended = max(suspended, 1)
     case .minor where price > fullPrice:
       losses += 1
       guard losses >= Self.tolerated else { return }

@@ -29,7 +29,8 @@ internal import Synchronization
     var live = 0
     var liveAfterFull = 0
     var roots = 0
-    /// Bytes allocated when the last marking began.
+    /// Bytes allocated when the last cycle ended, and when the last marking began.
+    var atEnd = 0
     var before = 0
     /// Bytes that the last marking found dead.
     var dead = 0
@@ -132,7 +133,9 @@ internal import Synchronization
   package func cycleEnded(_ kind: CycleKind, live: Int, roots: Int, time: Int) {
     decide { state in
       unsafe words.pointee.allocatedBytes.subtract(state.dead, ordering: .relaxed)
-      state.minorControl.cycleEnded(kind, freed: state.dead, time: time)
+      state.minorControl.cycleEnded(
+        kind, young: state.before - state.atEnd, freed: state.dead, time: time)
+      state.atEnd = live
       (state.live, state.roots) = (max(live - state.excess, 0), roots)
       if kind == .full { state.liveAfterFull = state.live }
       (state.dead, state.excess) = (0, 0)

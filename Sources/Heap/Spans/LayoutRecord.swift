@@ -78,10 +78,15 @@
   /// Bytes of an array of `count` elements, or nil when they are more than half of the address
   /// space, or the count is negative.
   package func arraySize(count: Int) -> Int? {
+    Self.arraySize(count: count, stride: Int(size), elementsOffset: Int(elementsOffset))
+  }
+
+  /// The same for elements that lie `stride` bytes apart, from `elementsOffset` on.
+  package static func arraySize(count: Int, stride: Int, elementsOffset: Int) -> Int? {
     guard count >= 0 else { return nil }
-    let (elements, overflow) = Int(size).multipliedReportingOverflow(by: count)
+    let (elements, overflow) = stride.multipliedReportingOverflow(by: count)
     guard !overflow, elements <= 1 << Int(Geometry.addressBits - 1) else { return nil }
-    return elements + Int(elementsOffset)
+    return elements + elementsOffset
   }
 
   // MARK: - Making one

@@ -65,18 +65,23 @@ extension AttachedMutator {
 
   // MARK: - Arrays
 
-  /// The address of a slot for an array of `count` elements of a type.
-  package func allocateArray(of element: Any.Type, count: Int) throws(HeapError) -> UInt {
+  /// The address of a slot for an array of `count` elements of a type, which lie `stride` bytes
+  /// apart.
+  package func allocateArray(
+    of element: Any.Type, count: Int, stride: Int, alignment: Int
+  ) throws(HeapError) -> UInt {
     // Before the heap is looked at: a handle may have been kept until the heap has ended.
     requireRunning()
-    let layout = try ManagedHeap.of(self).types.elements(element)
-    guard let size = layout.arraySize(count: count) else { throw outOfMemory(.max) }
-    guard let sizeClass = SizeClass.of(size: size, alignment: Int(layout.alignment)) else {
-      return try takeLarge(ManagedHeap.of(self).types.arrays(of: layout, in: .large), size: size)
+    let offset = HeapArrayFormat.elementsOffset(alignment: alignment)
+    let size = HeapLayout.arraySize(count: count, stride: stride, elementsOffset: offset)
+    guard let size else { throw outOfMemory(.max) }
+    guard let sizeClass = SizeClass.of(size: size, alignment: offset) else {
+      let types = ManagedHeap.of(self).types
+      return try takeLarge(types.arrays(of: types.elements(element), in: .large), size: size)
     }
     let entry = unsafe try entry(CacheKey.array(of: element, in: sizeClass)) {
       types throws(HeapError) in
-      try types.arrays(of: layout, in: sizeClass)
+      try types.arrays(of: types.elements(element), in: sizeClass)
     }
     return unsafe try takeSlot(entry)
   }

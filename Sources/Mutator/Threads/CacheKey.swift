@@ -15,7 +15,7 @@
 // looks at the bits from there on to choose a place, and the classes of one element type shall
 // not all want the same one.
 
-package import Heap
+public import Heap
 
 /// The keys of a thread's cache.
 @usableFromInline package enum CacheKey {
@@ -32,11 +32,12 @@ package import Heap
   }
 
   /// The key of the arrays of an element type whose slots are of a size class.
+  @inlinable @inline(__always)
   package static func array(of element: Any.Type, in sizeClass: SizeClass) -> UInt {
-    let address = UInt(bitPattern: unsafe unsafeBitCast(element, to: Int.self))
-    let number = UInt(sizeClass.number) + 1
+    let metatype = UInt(bitPattern: unsafe unsafeBitCast(element, to: Int.self))
+    let number = UInt(sizeClass.number) &+ 1
     // Five places apart: the next element type's metatype is seldom as near.
-    return address + (number * 5) << 4 | number << 48
+    return metatype &+ (number &* 5) &<< 4 | number &<< 48
   }
 
   /// The key of the slots that tiny values share.

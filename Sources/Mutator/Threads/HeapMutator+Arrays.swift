@@ -3,14 +3,19 @@
 
 // Allocating arrays, bytes and strings.
 //
-// An array's slot comes from the run of its element type and size class; finding it takes a
-// call, filling it is inlined. The slot of an array with references is zero until it is filled,
+// An array's slot comes from the run of its element type and size class. It is found as an object's
+// is, inlined into the caller, with the class of the size in the key:
+//
+//     size, class (one load) · hash the key · compare it · compare cursor with limit · advance
+//
+// Arrays over 32 KiB, and those of elements that are aligned to more than a word, take the slow
+// half. The slot of an array with references is zero until it is filled,
 // so a collector that scans it meanwhile finds nil where nothing has been stored yet. Only the
 // filling of large arrays contains safepoints.
 
 public import CHeapShims
-internal import Collector
-internal import Heap
+public import Collector
+public import Heap
 
 extension HeapMutator {
   // MARK: - Arrays
@@ -171,6 +176,46 @@ extension HeapMutator {
     return unsafe HeapArray(_raw: slot)
   }
 
+  // MARK: - Fast path
+
+  /// The slot of an array from the run of its key, or nil when the slow half is to find one.
+  @inlinable @inline(__always)
+  func fastArraySlot<Element>(_ type: Element.Type, count: Int) -> UnsafeMutableRawPointer? {
+    let (stride, alignment) = (MemoryLayout<Element>.stride, MemoryLayout<Element>.alignment)
+    let offset = HeapArrayFormat.elementsOffset(alignment: alignment)
+    let most = (SizeClass.maxSmallSize &- offset) / max(stride, 1)
+    // Slots of most classes are aligned to words only. A negative count is larger than any.
+    guard alignment <= 8, UInt(bitPattern: count) <= UInt(bitPattern: most),
+      let sizeClass = SizeClass.of(size: offset &+ count &* stride)
+    else { return nil }
+    let key = CacheKey.array(of: type, in: sizeClass)
+    let state = unsafe attached.state
+    let home = ThreadCache.home(of: key, mask: unsafe state.pointee.cache.mask)
+    let entry = unsafe state.pointee.cache.entries + Int(bitPattern: home)
+    guard unsafe entry.pointee.key == key && entry.pointee.cursor < entry.pointee.limit else {
+      return nil
+    }
+    return unsafe takeSlot(entry)
+  }
+
+  @inlinable @inline(__always)
+  func arraySlot<Element>(_ type: Element.Type, count: Int) -> UnsafeMutableRawPointer {
+    if let slot = unsafe fastArraySlot(type, count: count) { return unsafe slot }
+    return unsafe arraySlotSlow(
+      type, count: count, stride: MemoryLayout<Element>.stride,
+      alignment: MemoryLayout<Element>.alignment)
+  }
+
+  @inlinable @inline(__always)
+  func tryArraySlot<Element>(
+    _ type: Element.Type, count: Int
+  ) throws(HeapError) -> UnsafeMutableRawPointer {
+    if let slot = unsafe fastArraySlot(type, count: count) { return unsafe slot }
+    return unsafe try tryArraySlotSlow(
+      type, count: count, stride: MemoryLayout<Element>.stride,
+      alignment: MemoryLayout<Element>.alignment)
+  }
+
   // MARK: - Slow path
 
   /// In checked mode, stops the program if a value must not be an element's first value.
@@ -192,20 +237,24 @@ extension HeapMutator {
   }
 
   @usableFromInline @inline(never)
-  func arraySlot(_ element: Any.Type, count: Int) -> UnsafeMutableRawPointer {
+  func arraySlotSlow(
+    _ element: Any.Type, count: Int, stride: Int, alignment: Int
+  ) -> UnsafeMutableRawPointer {
     do throws(HeapError) {
-      return unsafe try tryArraySlot(element, count: count)
+      return unsafe try tryArraySlotSlow(
+        element, count: count, stride: stride, alignment: alignment)
     } catch {
       broken(error.description)
     }
   }
 
   @usableFromInline @inline(never)
-  func tryArraySlot(
-    _ element: Any.Type, count: Int
+  func tryArraySlotSlow(
+    _ element: Any.Type, count: Int, stride: Int, alignment: Int
   ) throws(HeapError) -> UnsafeMutableRawPointer {
     require(count >= 0, "an array cannot have \(count) elements: the count is negative")
-    let address = try attached.allocateArray(of: element, count: count)
+    let address = try attached.allocateArray(
+      of: element, count: count, stride: stride, alignment: alignment)
     // SAFETY: a slot, never 0.
     return unsafe UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped
   }
