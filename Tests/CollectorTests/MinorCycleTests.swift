@@ -229,6 +229,14 @@ struct MinorCycleTests {
     #expect(!control.isWorthwhile)
     control.cycleEnded(.full, young: 1000, freed: 0, time: 1000)
     #expect(control.isWorthwhile)
+    // If the full one frees more for its time, it is a loss besides: two in a row count.
+    for _ in 0..<2 {
+      control.cycleEnded(.full, young: 1000, freed: 900, time: 1000)
+      control.cycleEnded(.minor, young: 1000, freed: 10, time: 1000)
+      #expect(!control.isWorthwhile)
+    }
+    control.cycleEnded(.full, young: 1000, freed: 900, time: 1000)
+    #expect(!control.isWorthwhile)
   }
 
   @Test("minor cycles are given up where they free less for their time, and tried again")

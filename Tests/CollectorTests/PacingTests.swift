@@ -186,6 +186,20 @@ struct PacingTests {
     #expect(try goal(before: 0, after: 100 << 20, marked: 100 << 20) == 0)
   }
 
+  @Test("a cycle starts as late as the last marking allows, between half and three quarters")
+  func trigger() {
+    let pacing = Pacing(percent: 100, memoryLimit: nil, minimumHeap: 0)
+    func trigger(_ black: Int?) -> Int {
+      pacing.decide(.init(live: 1 << 30, black: black)).trigger - (1 << 30)
+    }
+    #expect(trigger(nil) == 1 << 29)
+    #expect(trigger(.max) == 1 << 29)
+    #expect(trigger(1 << 29) == 1 << 29)
+    #expect(trigger(200 << 20) == (1024 - 400) << 20)
+    #expect(trigger(0) == 768 << 20)
+    #expect(trigger(-5) == 768 << 20)
+  }
+
   @Test("goals settle at any percentage, though each cycle uses up the way to its goal")
   func settling() throws {
     for percent in [25, 100, 200, 400, 1000] {

@@ -47,15 +47,17 @@ package struct MinorControl: Sendable {
     case .full:
       fullPrice = price
       suspended = max(suspended - 1, 0)
-    case .minor where freed < young / 4:
-      suspended = max(suspended, 1)
-    case .minor where price > fullPrice:
-      losses += 1
-      guard losses >= Self.tolerated else { return }
-      (losses, suspended) = (0, patience)
-      patience = min(patience * 2, Self.longest)
     case .minor:
-      (losses, patience) = (0, Self.shortest)
+      let hasFreedLittle = freed < young / 4
+      if hasFreedLittle { suspended = 1 }
+      if price > fullPrice {
+        losses += 1
+        guard losses >= Self.tolerated else { return }
+        (losses, suspended) = (0, patience)
+        patience = min(patience * 2, Self.longest)
+      } else if !hasFreedLittle {
+        (losses, patience) = (0, Self.shortest)
+      }
     }
   }
 }

@@ -36,6 +36,9 @@ internal import Synchronization
     var dead = 0
     /// Bytes of what the last marking found live that do not raise the goal.
     var excess = 0
+    /// Bytes allocated while the last cycle marked, and while the last full one did.
+    var black = 0
+    var blackInFull: Int?
     var minorControl = MinorControl()
     /// What the next cycle is to be, if nobody asks for a full one.
     var nextKind = CycleKind.full
@@ -105,6 +108,7 @@ internal import Synchronization
     let goal = unsafe words.pointee.goal.load(ordering: .relaxed)
     state.withLock { state in
       state.dead = allocated - marked
+      state.black = allocated - state.before
       state.excess = Self.excess(
         marked: marked, before: state.before, allocated: allocated, goal: goal)
     }
@@ -137,7 +141,7 @@ internal import Synchronization
         kind, young: state.before - state.atEnd, freed: state.dead, time: time)
       state.atEnd = live
       (state.live, state.roots) = (max(live - state.excess, 0), roots)
-      if kind == .full { state.liveAfterFull = state.live }
+      if kind == .full { (state.liveAfterFull, state.blackInFull) = (state.live, state.black) }
       (state.dead, state.excess) = (0, 0)
     }
   }
@@ -151,8 +155,8 @@ internal import Synchronization
       if !state.minorControl.isWorthwhile { rules.hasGenerations = false }
       let decision = rules.decide(
         .init(
-          live: state.live, liveAfterFull: state.liveAfterFull, roots: state.roots,
-          overhead: overhead))
+          live: state.live, liveAfterFull: state.liveAfterFull, black: state.blackInFull,
+          roots: state.roots, overhead: overhead))
       state.nextKind = decision.kind
       unsafe words.pointee.goal.store(decision.goal, ordering: .relaxed)
       unsafe words.pointee.fullGoal.store(decision.fullGoal, ordering: .relaxed)

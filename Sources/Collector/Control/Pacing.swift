@@ -6,7 +6,8 @@
 //   goal     live + (live + roots + stacks) × percent / 100, never under
 //            minimumHeap × percent / 100 (the formula of Go's GOGC, since Go 1.18); a memory
 //            limit lowers it
-//   trigger  a share of the way from live to the goal: marking runs while the rest is used up
+//   trigger  the goal less twice what was allocated while the last full cycle marked: between half
+//            and three quarters of the way from live to the goal
 //   assist   bytes to mark for each byte allocated after the trigger, so that marking is done
 //            half-way to the goal, even if workers do nothing
 //
@@ -48,13 +49,18 @@ package struct Pacing: Sendable {
     package var live: Int
     /// What the last full cycle found live; what minor cycles find comes on top.
     package var liveAfterFull: Int
+    /// What was allocated while the last full cycle marked; nil: not known.
+    package var black: Int?
     /// Root slots and stacks scanned.
     package var roots: Int
     /// What the heap has from the system besides objects.
     package var overhead: Int
 
-    package init(live: Int, liveAfterFull: Int? = nil, roots: Int = 0, overhead: Int = 0) {
+    package init(
+      live: Int, liveAfterFull: Int? = nil, black: Int? = nil, roots: Int = 0, overhead: Int = 0
+    ) {
       self.live = live
+      self.black = black
       self.liveAfterFull = liveAfterFull ?? live
       self.roots = roots
       self.overhead = overhead
@@ -74,10 +80,6 @@ package struct Pacing: Sendable {
     package var assistRatio: Int
   }
 
-  /// The part of the way from live to goal, in 1/16, after which a cycle starts. More means
-  /// fewer cycles and more assists, less the opposite.
-  private static var triggerShare: Int { 8 }
-
   /// An allocation owes this many times its size at the most: a goal that is already passed
   /// shall not stop the program.
   private static var largestRatio: Int { 16 << 10 }
@@ -91,7 +93,9 @@ package struct Pacing: Sendable {
     let room = max(goal - live, 0)
     if hasGenerations, let decision = decideMinor(live: live, goal: goal) { return decision }
     // Divided first: no product can overflow.
-    let trigger = live.saturatingAdd(room / 16 * Self.triggerShare)
+    let wanted = figures.black.map { max($0, 0).scaled(by: 2, over: 1) } ?? .max
+    let reserve = min(max(wanted, room / 4), room / 2)
+    let trigger = live.saturatingAdd(room - reserve)
     // Half of the way that is left: the goal counts objects, and the spans that hold them are
     // not all full. Less of it means more assists and a smaller peak.
     let runway = max((goal - trigger) / 2, 1)
