@@ -429,6 +429,19 @@ struct PageHeapTests {
 
   // MARK: - Refusals
 
+  /// A new fixture, kept, whose next arenas are not where an earlier one has its own. Places are
+  /// random, so with sixty fixtures two meet in one run of forty.
+  private static func fixtureWithRoom(keeping fixtures: inout [SpanFixture]) throws -> SpanFixture {
+    while true {
+      let fixture = try SpanFixture()
+      fixtures.append(fixture)
+      let place = fixture.pages.growth.withLock { $0.nextArena }
+      if (0..<4).allSatisfy({ ArenaTables.find(place.advanced(by: $0).address) == nil }) {
+        return fixture
+      }
+    }
+  }
+
   @Test(
     "wherever the system refuses, the result is nil or whole, nothing leaks, the next try works")
   func refusals() async {
@@ -439,8 +452,7 @@ struct PageHeapTests {
       for hasRecords in [false, true] {
         var refused = 0
         for call in 1...30 {
-          let fixture = try SpanFixture()
-          fixtures.append(fixture)
+          let fixture = try Self.fixtureWithRoom(keeping: &fixtures)
           let shelf = try fixture.shelf(size: 40_000)
           if hasRecords { try fixture.span(size: 64).freeAll(to: fixture.pages) }
           let (before, mapped) = (fixture.pages.usage, fixture.pages.memory.mappedBytes)
