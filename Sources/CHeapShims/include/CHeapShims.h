@@ -231,6 +231,15 @@ int heap_processor_count(void);
 static inline void heap_prefetch(uintptr_t address) { __builtin_prefetch((const void *)address, 0, 3); }
 static inline void heap_prefetch_write(uintptr_t address) { __builtin_prefetch((const void *)address, 1, 3); }
 
+/// Sets a bit of a word, sequentially consistent; whether it was set before.
+///
+/// One instruction where the processor has it (`lock bts`). In Swift the old value would be asked
+/// for, which is a loop of compare-and-exchange on x86-64.
+static inline bool heap_test_and_set_bit(uintptr_t word, uintptr_t bit) {
+  uint64_t mask = 1ull << (bit & 63);
+  return (__atomic_fetch_or((uint64_t *)word, mask, __ATOMIC_SEQ_CST) & mask) != 0;
+}
+
 /// Tells the processor that the thread spins.
 static inline void heap_pause(void) {
 #if defined(__x86_64__)

@@ -33,10 +33,48 @@ extension Marker {
       if local.isEmpty, !takeBatch() { return false }
     }
     guard let span = local.removeFirst() else { return false }
-    if let next = local.head { heap_prefetch(next.address) }
+    prefetchAhead()
     scan(span)
     shareSurplus()
     return true
+  }
+
+  /// Has the processor fetch what the next visits will read: of the next span its grey objects, of
+  /// the one after it the bits that say which these are, and of the third one the record that says
+  /// where the bits are. Each was fetched by the step before.
+  @inline(__always)
+  private func prefetchAhead() {
+    guard let next = local.head else { return }
+    prefetchGreyObjects(of: next)
+    guard let second = next.queueNext else { return }
+    let marks = UInt(bitPattern: unsafe second.marks)
+    heap_prefetch(marks)
+    heap_prefetch(marks &+ (ArenaTables.Layout.scanned - ArenaTables.Layout.marks))
+    if let third = second.queueNext { heap_prefetch(third.address) }
+  }
+
+  /// Objects of a span that are prefetched before its visit; the visit fetches the others. More
+  /// push each other out of the nearest cache.
+  private static var fetchedAhead: Int { 16 }
+
+  @inline(__always)
+  private func prefetchGreyObjects(of span: HeapSpan) {
+    var left = Self.fetchedAhead
+    let slotSize = span.slotSize
+    var word = 0
+    while word < span.wordCount, left > 0 {
+      // Relaxed: a hint.
+      var grey =
+        unsafe span.marks[word].load(ordering: .relaxed)
+        & ~span.scanned[word].load(ordering: .relaxed)
+      let first = span.base &+ UInt(bitPattern: word << 6) &* slotSize
+      while grey != 0, left > 0 {
+        heap_prefetch(first &+ UInt(bitPattern: grey.trailingZeroBitCount) &* slotSize)
+        grey &= grey &- 1
+        left &-= 1
+      }
+      word += 1
+    }
   }
 
   /// Scans what is grey in a span that has been taken from a queue.

@@ -24,7 +24,8 @@ internal import Synchronization
 struct MarkTarget {
   /// Address of the word; 0 for an empty place of the ring.
   var word: UInt
-  var mask: UInt
+  /// The bit's number in the word.
+  var bit: UInt
   var entry: PageEntry
 }
 
@@ -51,7 +52,7 @@ struct MarkTarget {
   package init(_ shared: SharedMarking) {
     unsafe ring = .allocate(capacity: Self.ringSize)
     unsafe ring.initialize(
-      repeating: MarkTarget(word: 0, mask: 0, entry: PageEntry(bits: 0)), count: Self.ringSize)
+      repeating: MarkTarget(word: 0, bit: 0, entry: PageEntry(bits: 0)), count: Self.ringSize)
     owner = shared.owner
     unsafe sharedReference = Unmanaged.passUnretained(shared)
   }
@@ -86,7 +87,7 @@ struct MarkTarget {
     guard let (span, slot) = HeapSpan.lookUp(word, owner: owner) else { return }
     finish(
       MarkTarget(
-        word: UInt(bitPattern: unsafe span.marks + (slot >> 6)), mask: HeapSpan.bit(slot),
+        word: UInt(bitPattern: unsafe span.marks + (slot >> 6)), bit: UInt(slot & 63),
         entry: PageEntry(span: span, spanClass: span.spanClass, pageInSpan: 0)))
   }
 
@@ -104,30 +105,28 @@ struct MarkTarget {
         "a reference leads to memory that was given back: a reference was probably kept where "
           + "the collector does not look; run with HEAP_CHECK=1 to find out which")
       let span = entry.span
-      return MarkTarget(word: UInt(bitPattern: unsafe span.marks), mask: 1, entry: entry)
+      return MarkTarget(word: UInt(bitPattern: unsafe span.marks), bit: 0, entry: entry)
     }
     let first = PageIndex(page.number &- entry.pageInSpan)
     let offset = reference &- first.address
     let slot = (offset &* UInt(heap_reciprocal(UInt8(truncatingIfNeeded: sizeClass)))) >> 32
     // A span may begin in the arena before: its bits are there.
     let bits = ArenaTables.of(first.address).slotBits(ArenaTables.Layout.marks, first.inArena)
-    return MarkTarget(word: bits &+ (slot >> 6) &* 8, mask: 1 << (slot & 63), entry: entry)
+    return MarkTarget(word: bits &+ (slot >> 6) &* 8, bit: slot & 63, entry: entry)
   }
 
   /// Sets a target's mark bit, and queues its span if that made it grey.
   @inline(__always)
   private mutating func finish(_ target: MarkTarget) {
-    // SAFETY: a word of a slot bitmap.
-    let word = unsafe HeapSpan.Words(bitPattern: target.word).unsafelyUnwrapped
     // A plain test first: most references lead to what is marked already.
-    guard unsafe word.pointee.load(ordering: .relaxed) & target.mask == 0 else { return }
-    let old = unsafe word.pointee.bitwiseOr(
-      target.mask, ordering: .sequentiallyConsistent
-    ).oldValue
-    guard old & target.mask == 0 else { return }
+    guard heap_load_word(target.word) &>> target.bit & 1 == 0,
+      !heap_test_and_set_bit(target.word, target.bit)
+    else { return }
     let span = target.entry.span
+    // By the class, which the entry has: the span's record is not in the cache.
+    let slotSize = heap_slot_size(UInt8(truncatingIfNeeded: target.entry.sizeClass))
     markedObjects &+= 1
-    markedBytes &+= Int(bitPattern: span.slotSize)
+    markedBytes &+= Int(bitPattern: slotSize != 0 ? UInt(slotSize) : span.slotSize)
     if !target.entry.isNoscan { enqueue(span) }
   }
 
