@@ -73,7 +73,7 @@ package import Synchronization
       rules: Pacing(
         percent: options.percent, memoryLimit: options.memoryLimit,
         minimumHeap: options.minimumHeap, hasGenerations: options.generations),
-      minorEvery: options.stress.minorCycles, words: words, requests: requests, pageHeap: pageHeap)
+      minorCycles: options.stress.minorCycles, words: words, requests: requests, pageHeap: pageHeap)
     self.pacer = pacer
     unsafe handshakes = Handshakes(
       registry: registry, counters: counters, words: words, reporter: reporter,

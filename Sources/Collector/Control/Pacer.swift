@@ -9,11 +9,10 @@
 // stored under the lock: so a decision never overwrites a later one, and never mixes old rules
 // with new figures.
 //
-// What is allocated while a cycle marks counts as live at its end, whether it is or not. Objects
-// that live are a reason for the heap to grow, and the next cycle will find them. That marking was
-// slow is none: what was allocated past the goal meanwhile does not raise the next goal. If it did,
-// a program that allocates faster than its graph is marked would get a larger goal, and allocate
-// still more, with every cycle.
+// What is allocated while a cycle marks is marked, whether it lives or not. For the next goal it
+// counts as far as what was there before lives, and nothing counts that was allocated past the goal.
+// If all of it counted, a program that allocates faster than its graph is marked would get a larger
+// goal, and allocate still more, with every cycle.
 //
 // Guarded by: the lock inside. The words are read without it (HeapWords).
 
@@ -51,15 +50,14 @@ internal import Synchronization
   private let requests: CycleRequests
   private let pageHeap: PageHeap
   /// Under stress: so many minor cycles for each full one.
-  private let minorEvery: Int?
+  private let minorCycles: Int?
 
   init(
-    rules: Pacing, minorEvery: Int?, words: UnsafeMutablePointer<HeapWords>,
-    requests: CycleRequests,
-    pageHeap: PageHeap
+    rules: Pacing, minorCycles: Int?, words: UnsafeMutablePointer<HeapWords>,
+    requests: CycleRequests, pageHeap: PageHeap
   ) {
-    state = HeapLock(State(rules: rules, minorsLeft: minorEvery ?? 0), rank: .control)
-    self.minorEvery = minorEvery
+    state = HeapLock(State(rules: rules, minorsLeft: minorCycles ?? 0), rank: .control)
+    self.minorCycles = minorCycles
     unsafe self.words = words
     self.requests = requests
     self.pageHeap = pageHeap
@@ -90,8 +88,8 @@ internal import Synchronization
   func kind(of request: CycleRequest) -> CycleKind {
     if request.mustBeFull { return .full }
     return state.withLock { state in
-      guard let minorEvery else { return request.isForced ? .full : state.nextKind }
-      defer { state.minorsLeft = state.minorsLeft == 0 ? minorEvery : state.minorsLeft - 1 }
+      guard let minorCycles else { return request.isForced ? .full : state.nextKind }
+      defer { state.minorsLeft = state.minorsLeft == 0 ? minorCycles : state.minorsLeft - 1 }
       return state.minorsLeft > 0 ? .minor : .full
     }
   }
@@ -119,7 +117,7 @@ internal import Synchronization
   /// What was allocated black is marked, alive or not. As much of it counts as of what was there
   /// `before`, of which the cycle has found out. And nothing counts that was allocated past the goal.
   /// Then live is less than twice what the cycle has found out to live, at any percentage: the
-  /// black bytes are the way from the trigger to the goal at most, and the trigger is half-way.
+  /// black bytes are the way from the trigger to the goal at most, and the trigger is half-way at the earliest.
   private static func excess(marked: Int, before: Int, allocated: Int, goal: Int) -> Int {
     let black = max(allocated - before, 0)
     let found = max(marked - black, 0)

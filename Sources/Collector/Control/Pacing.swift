@@ -92,7 +92,6 @@ package struct Pacing: Sendable {
     let live = max(figures.live, 0)
     let room = max(goal - live, 0)
     if hasGenerations, let decision = decideMinor(live: live, goal: goal) { return decision }
-    // Divided first: no product can overflow.
     let wanted = figures.black.map { max($0, 0).scaled(by: 2, over: 1) } ?? .max
     let reserve = min(max(wanted, room / 4), room / 2)
     let trigger = live.saturatingAdd(room - reserve)

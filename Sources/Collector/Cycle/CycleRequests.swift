@@ -73,8 +73,8 @@ package struct CycleRequest: Sendable {
   }
 
   /// A collection that begins after the call, and a full one, unless minor ones are forced by stress
-  /// and any kind will do. From any
-  /// thread: if it is attached to heaps, it is in blocking regions of all of them meanwhile.
+  /// and any kind will do. From any thread: if it is attached to heaps, it is in blocking regions of
+  /// all of them meanwhile.
   package func collectAndWait(ofAnyKind: Bool = false) {
     startThread()
     let number = state.withLock { state -> UInt32 in

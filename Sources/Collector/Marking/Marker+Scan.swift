@@ -144,15 +144,12 @@ extension Marker {
   /// Old objects are marked and scanned. What is marked only was found in this cycle, and may be a
   /// slot that its owner is about to initialise: it is read later, with its span.
   mutating func scanCard(_ card: UInt) {
-    let page = PageIndex(holding: card)
-    // Acquiring: as in `HeapSpan.lookUp`. The page may have become a new span's.
-    let entry = unsafe PageEntry(
-      bits: ArenaTables.of(card).entry(page.inArena).pointee.load(ordering: .acquiring))
-    guard !entry.isFree, !entry.isNoscan else { return }
-    let span = entry.span
+    guard let (span, first) = HeapSpan.slot(of: card, owner: owner), !span.layout.isNoscan else {
+      return
+    }
     let layout = span.layout
     let end = card + CardTable.cardSize
-    guard var slot = span.slot(holding: card) else { return }
+    var slot = first
     while slot < span.slotCount, span.address(ofSlot: slot) < end {
       // Acquiring: pairs with `blacken`, of a cycle before.
       let marked = unsafe span.marks[slot >> 6].load(ordering: .acquiring)

@@ -6,9 +6,9 @@
 // A minor cycle takes every old object for alive and does not scan it. So it has to know which old
 // objects may refer to young ones. After a reference store the card of the slot is set, one byte
 // for 2 KiB of memory, without any test: whether the object is old and the reference young is
-// cheaper to find out later, for the few cards that are set. (With smaller cards
-// the table does not fit into a processor's nearest cache, and every store into a graph of 50 MiB
-// waits for it; with larger ones the collector scans more around each store.)
+// cheaper to find out later, for the few cards that are set. (With smaller cards the table does not
+// fit into a processor's nearest cache, and every store into a graph of 50 MiB waits for it; with
+// larger ones the collector scans more around each store.)
 //
 // A dirty card is cleared before the old objects on it are scanned. A card says nothing of
 // objects without references, nor of free memory: stale ones do no harm.
@@ -41,21 +41,16 @@ package enum CardTable {
 
   /// Calls `body` with the address of the memory behind each dirty card of an arena. The card is
   /// clean by then.
-  ///
-  /// - Returns: how many cards were dirty.
-  @discardableResult
-  package static func takeDirty(of arena: ArenaIndex, _ body: (UInt) -> Void) -> Int {
+  package static func takeDirty(of arena: ArenaIndex, _ body: (UInt) -> Void) {
     let cards = unsafe ArenaTables.of(arena.address).pointer(ArenaTables.Layout.cards)
     let bytes = unsafe cards.assumingMemoryBound(to: Atomic<UInt8>.self)
     let count = Geometry.arenaSize / Int(cardSize)
-    var found = 0
     var group = 0
     while true {
       group = heap_next_dirty_group(UInt(bitPattern: cards), group, count)
-      guard group < count else { return found }
+      guard group < count else { return }
       for card in group..<group + 8 where unsafe bytes[card].load(ordering: .relaxed) != 0 {
         unsafe bytes[card].store(0, ordering: .relaxed)
-        found += 1
         body(arena.address + UInt(card) * cardSize)
       }
       group += 8

@@ -15,18 +15,15 @@ internal import Synchronization
 extension HeapSpan {
   /// The allocated slot of the heap `owner` that a word points at or into, if there is one.
   package static func lookUp(_ word: UInt, owner: UInt) -> (span: HeapSpan, slot: Int)? {
-    guard let tables = ArenaTables.find(word), tables.owner == owner else { return nil }
-    let page = PageIndex(holding: word)
-    let entry = unsafe PageEntry(
-      bits: tables.entry(page.inArena).pointee.load(ordering: .acquiring))
-    guard !entry.isFree else { return nil }
-    let span = entry.span
-    guard let slot = span.slot(holding: word), span.isAllocated(slot) else { return nil }
+    guard let (span, slot) = slot(of: word, owner: owner), span.isAllocated(slot) else {
+      return nil
+    }
     return (span, slot)
   }
 
   /// The slot of the heap `owner` that a word points at or into, whether an object is there or not;
-  /// nil if no span is there. For messages about objects that have been collected.
+  /// nil if no span is there.
+  @inline(__always)
   package static func slot(of word: UInt, owner: UInt) -> (span: HeapSpan, slot: Int)? {
     guard let tables = ArenaTables.find(word), tables.owner == owner else { return nil }
     let page = PageIndex(holding: word)
