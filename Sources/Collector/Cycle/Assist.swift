@@ -7,14 +7,14 @@
 // mark (the pacer's ratio), takes what the workers have marked ahead as credit, and marks the
 // rest itself. Debt that finds nothing to do is forgiven: marking is about to end.
 //
-// An assist has grey spans in its hands for a while, where the collector does not see them.
+// An assist has grey objects in its hands for a while, where the collector does not see them.
 // Therefore it notes work when it has scanned the last one, before its next answer. A note before
-// it takes the first span is not enough: the collector may forget that one at the beginning of a
-// round, while the assist still holds its spans. O refers to X, and X to Y. O is grey, X and Y are
+// it takes the first object is not enough: the collector may forget that one at the beginning of a
+// round, while the assist still holds its objects. O refers to X, and X to Y. O is grey, X and Y are
 // white, and all stacks have been scanned.
 //
-//   1. Ben's assist notes work, and takes O out of the queue.
-//   2. The collector finds the queue empty, forgets the note, and asks for `flush`.
+//   1. Ben's assist notes work, and takes O out of the store.
+//   2. The collector finds the store empty, forgets the note, and asks for `flush`.
 //   3. Ada answers. Then she stores nil into O, and records X in her buffer.
 //   4. Ben scans O and finds nil. Without a second note he notes nothing. He answers.
 //   5. The collector finds the round clean, and asks for the second `flush`.
@@ -24,11 +24,11 @@
 //   8. The second round is clean too. Marking ends, nobody has read X, and Y is swept.
 //
 // With the note before the answer in step 4 the round is not clean in step 5. The note before the
-// first span is an extra: it may spare the collector a second `flush`, and it is what a loop would
+// first object is an extra: it may spare the collector a second `flush`, and it is what a loop would
 // need that looks at the same round twice (Documentation/Protocol.md, "Why an assist notes work
 // when it is through").
 //
-// An assist notes nothing when the queue is empty. A note without work would make the round
+// An assist notes nothing when the store is empty. A note without work would make the round
 // unclean, and with many threads allocating there would be one in every round: marking would not
 // end.
 //
@@ -41,7 +41,7 @@ internal import Synchronization
 extension Safepoints {
   /// Pays a mutator's debt.
   ///
-  /// - Parameter scanNext: scans the next span, if there is one. A test does something before.
+  /// - Parameter scanNext: scans the next objects, if there are any. A test does something before.
   package func assist(
     _ mutator: AttachedMutator, scanNext: (inout Marker) -> Bool = { $0.scanNext() }
   ) {
@@ -53,8 +53,8 @@ extension Safepoints {
     var owed = debt.scaled(by: ratio, over: 1024)
     owed -= claimCredit(owed)
     guard owed > 0 else { return }
-    guard !marking.queue.isEmpty else {
-      // Relaxed: a hint to workers that have more than one span.
+    guard !marking.grey.isEmpty else {
+      // Relaxed: a hint to workers that have more than one object.
       unsafe words.pointee.isHungry.store(true, ordering: .relaxed)
       return
     }

@@ -217,7 +217,7 @@ package enum CycleKind: Sendable {
     unsafe words.pointee.barrierIsUp.store(false, ordering: .releasing)
     handshakes.perform(.off) { $0.cardsBirths = true }
     // A drain may leave what a worker put back last.
-    repeat { drain() } while !marking.queue.isEmpty
+    repeat { drain() } while !marking.grey.isEmpty
   }
 
   // MARK: - 7. Advance the generation

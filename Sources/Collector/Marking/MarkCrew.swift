@@ -4,14 +4,14 @@
 // Workers: the threads that mark in the background.
 //
 // The collector's thread is one of them. A heap that is given more workers has helpers besides,
-// started with the first cycle and asleep between drains. All take spans from the shared queue
-// and put their surplus back.
+// started with the first cycle and asleep between drains. All take grey objects from the
+// shared store and put their surplus back.
 //
 // A drain is open while `drain` has the open bit; its other bits count the workers inside. A
 // helper comes in by adding itself while the bit is set, and leaves when it has run dry. The
-// collector's thread stays. When it has run dry too, finds the queue empty and is alone, it closes
+// collector's thread stays. When it has run dry too, finds the store empty and is alone, it closes
 // the drain in one compare-and-exchange from "open, one inside" to 0. So when the drain is over no
-// helper is inside and none can come in: nobody has grey spans in its hands but mutators that
+// helper is inside and none can come in: nobody has grey objects in its hands but mutators that
 // assist, and those note work (SharedMarking). A helper that sleeps through a drain is not
 // waited for.
 //
@@ -63,7 +63,7 @@ internal import Synchronization
 
   /// Marks until no worker has any work.
   func drain() {
-    guard !marking.queue.isEmpty else { return }
+    guard !marking.grey.isEmpty else { return }
     drainState.store(Self.open | 1)
     if size > 1 { callHelpers() }
     repeat {
@@ -72,15 +72,15 @@ internal import Synchronization
     } while !isOver()
   }
 
-  /// Closes the drain if the collector's thread is alone in it and nothing is queued.
+  /// Closes the drain if the collector's thread is alone in it and nothing is grey.
   private func isOver() -> Bool {
-    marking.queue.isEmpty && drainState.exchange(from: Self.open | 1, to: 0)
+    marking.grey.isEmpty && drainState.exchange(from: Self.open | 1, to: 0)
   }
 
-  /// Returns when something is queued, or when no helper is inside.
+  /// Returns when something is grey, or when no helper is inside.
   private func waitForWork() {
     var looks = 0
-    while marking.queue.isEmpty {
+    while marking.grey.isEmpty {
       let state = drainState.value
       if state == Self.open | 1 { return }
       looks += 1
@@ -91,19 +91,19 @@ internal import Synchronization
   /// Marks what the old objects on a card refer to. The card lies in an arena of the heap.
   func scanCard(_ card: UInt) { marker.scanCard(card) }
 
-  /// What `scanCard` has marked is queued.
+  /// What `scanCard` has marked is for all.
   func settle() { marker.settle() }
 
   // MARK: - Marking
 
-  /// Marks until the queue is empty.
+  /// Marks until the store is empty.
   private func mark(_ marker: inout Marker) {
     while marker.scanNext() {
       if marker.scannedBytes >= Self.creditGrain {
         unsafe marking.words.pointee.assistCredit.add(marker.scannedBytes, ordering: .relaxed)
         marker.scannedBytes = 0
       }
-      if marker.local.count > 1, isWanted() { marker.shareHalf() }
+      if isWanted() { marker.share() }
     }
     marker.settle()
   }
@@ -178,10 +178,10 @@ internal import Synchronization
     unsafe marking.words.pointee.isHungry.store(true, ordering: .relaxed)
   }
 
-  /// Whether something is queued while the drain is open. Looks for a moment.
+  /// Whether something is grey while the drain is open. Looks for a moment.
   private func lookForMore() -> Bool {
     for _ in 0..<2_000 {
-      if !marking.queue.isEmpty { return true }
+      if !marking.grey.isEmpty { return true }
       if drainState.value & Self.open == 0 { return false }
       heap_pause()
     }

@@ -1,112 +1,83 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// Scanning: reading the references of grey objects.
+// Scanning: reading the references of grey objects, and of dirty cards.
 //
-// A span is taken from the queue, `queued` is cleared, and every object of it that is marked
-// and not scanned is read; the layout is loaded once for all of them. Two markers may have
-// the same span (a mark that came after `queued` was cleared queued it again): each claims
-// its objects by setting their `scanned` bits in one read-modify-write, and takes those that
-// it was first to set.
+// A large array is read in pieces, so that several markers share it and none is away for long:
+// whoever takes the array makes grey objects of its pieces, but for the first, which it reads. A
+// piece is known by its address, which is not that of an object.
 //
-// A large object is read in pieces, so that several markers share it and none is away for
-// long: whoever has the span claims the next piece, puts the span back if more is left, and
-// reads its piece.
-//
-// Slots are read with relaxed loads while mutators change them. A word that is read is the
-// old or the new value, and the barrier has recorded the other one.
+// Fields are read with relaxed loads while mutators change them. A word that is read is the old
+// or the new value, and the barrier has recorded the other one.
 
 internal import CHeapShims
-package import Heap
+internal import Heap
 internal import Synchronization
 
 extension Marker {
-  /// Bytes of a large object that are scanned at a time (as Go's oblets).
+  /// Bytes of a large array that are scanned at a time (as Go's oblets).
   private static var pieceSize: UInt { 128 << 10 }
 
-  /// Scans the objects of the next span; false when there is none here or in the shared queue.
-  @inline(__always)
+  /// Objects that are scanned between two looks at whether somebody waits.
+  private static var batch: Int { 64 }
+
+  /// Scans some objects; false when there is none here or in the shared store.
   package mutating func scanNext() -> Bool {
-    if local.isEmpty {
-      // The ring may hold the last references.
-      emptyRing()
-      if local.isEmpty, !takeBatch() { return false }
+    var left = Self.batch
+    while left > 0, let object = nextGrey() {
+      left &-= 1
+      if !scan(object) { break }
     }
-    guard let span = local.removeFirst() else { return false }
-    prefetchAhead()
-    scan(span)
-    shareSurplus()
+    return left < Self.batch
+  }
+
+  /// Scans a grey object, or a piece of one; whether it was small.
+  @inline(__always)
+  private mutating func scan(_ object: UInt) -> Bool {
+    let page = PageWord(of: object)
+    let size = heap_slot_size(page.sizeClass)
+    guard size != 0 else {
+      scanLarge(object)
+      return false
+    }
+    scannedBytes &+= Int(bitPattern: UInt(size))
+    if isChecked { checkReferences(of: object, page.layout) }
+    scanObject(object, page.layout)
     return true
   }
 
-  /// Has the processor fetch what the next visits will read: of the next span its grey objects, of
-  /// the one after it the bits that say which these are, and of the third one the record that says
-  /// where the bits are. Each was fetched by the step before.
-  @inline(__always)
-  private func prefetchAhead() {
-    guard let next = local.head else { return }
-    prefetchGreyObjects(of: next)
-    guard let second = next.queueNext else { return }
-    let marks = UInt(bitPattern: unsafe second.marks)
-    heap_prefetch(marks)
-    heap_prefetch(marks &+ (ArenaTables.Layout.scanned - ArenaTables.Layout.marks))
-    if let third = second.queueNext { heap_prefetch(third.address) }
-  }
-
-  /// Objects of a span that are prefetched before its visit; the visit fetches the others. More
-  /// push each other out of the nearest cache.
-  private static var fetchedAhead: Int { 16 }
-
-  @inline(__always)
-  private func prefetchGreyObjects(of span: HeapSpan) {
-    var left = Self.fetchedAhead
-    let slotSize = span.slotSize
-    var word = 0
-    while word < span.wordCount, left > 0 {
-      // Relaxed: a hint.
-      var grey =
-        unsafe span.marks[word].load(ordering: .relaxed)
-        & ~span.scanned[word].load(ordering: .relaxed)
-      let first = span.base &+ UInt(bitPattern: word << 6) &* slotSize
-      while grey != 0, left > 0 {
-        heap_prefetch(first &+ UInt(bitPattern: grey.trailingZeroBitCount) &* slotSize)
-        grey &= grey &- 1
-        left &-= 1
-      }
-      word += 1
+  /// Scans a large object or a piece of a large array.
+  @inline(never)
+  private mutating func scanLarge(_ start: UInt) {
+    let span = HeapSpan(holding: start)
+    let (object, layout) = (span.base, span.layout)
+    if start == object, isChecked { checkReferences(of: object, layout) }
+    guard layout.kind == .array else {
+      scannedBytes &+= Int(bitPattern: span.slotSize)
+      return scanFields(object, layout)
     }
-  }
-
-  /// Scans what is grey in a span that has been taken from a queue.
-  package mutating func scan(_ span: HeapSpan) {
-    // See Note [Span queue].
-    _ = unsafe span.record.pointee.queued.exchange(false, ordering: .sequentiallyConsistent)
-    if withShared({ $0.check != nil }) { checkReferences(of: span) }
-    if span.isLarge { return scanLarge(span) }
-    let layout = span.layout
-    let (marks, scanned) = unsafe (span.marks, span.scanned)
-    let (base, slotSize) = (span.base, span.slotSize)
-    for word in 0..<span.wordCount {
-      // Sequentially consistent for Note [Span queue]; it also acquires, and so pairs with the
-      // owner of a black run, which sets `scanned` before `marks` (RunColour).
-      let marked = unsafe marks[word].load(ordering: .sequentiallyConsistent)
-      let done = unsafe scanned[word].load(ordering: .relaxed)
-      guard marked & ~done != 0 else { continue }
-      let before = unsafe scanned[word].bitwiseOr(marked, ordering: .relaxed).oldValue
-      var grey = marked & ~before
-      scannedBytes &+= grey.nonzeroBitCount &* Int(bitPattern: slotSize)
-      let first = base &+ UInt(bitPattern: word << 6) &* slotSize
-      var coming = grey
-      while coming != 0 {
-        heap_prefetch(first &+ UInt(bitPattern: coming.trailingZeroBitCount) &* slotSize)
-        coming &= coming &- 1
-      }
-      while grey != 0 {
-        let object = first &+ UInt(bitPattern: grey.trailingZeroBitCount) &* slotSize
-        grey &= grey &- 1
-        scanObject(object, layout)
+    let end = object &+ layout.elementsOffset &+ heap_load_word(object) &* layout.size
+    if start == object {
+      var piece = object &+ Self.pieceSize
+      while piece < end {
+        push(piece)
+        piece &+= Self.pieceSize
       }
     }
+    let pieceEnd = min(end, start &+ Self.pieceSize)
+    scannedBytes &+= Int(bitPattern: pieceEnd &- start)
+    scanElements(elements(startingIn: start..<pieceEnd, of: object, layout), of: object, layout)
+  }
+
+  /// The elements of an array that start in a range of addresses.
+  private func elements(
+    startingIn range: Range<UInt>, of array: UInt, _ layout: HeapLayout
+  ) -> Range<UInt> {
+    let first = array &+ layout.elementsOffset
+    func index(_ address: UInt) -> UInt {
+      address <= first ? 0 : (address - first + layout.size - 1) / layout.size
+    }
+    return index(range.lowerBound)..<index(range.upperBound)
   }
 
   @inline(__always)
@@ -141,8 +112,8 @@ extension Marker {
 
   /// Marks what the old objects on a card refer to, as far as the references lie on it.
   ///
-  /// Old objects are marked and scanned. What is marked only was found in this cycle, and may be a
-  /// slot that its owner is about to initialise: it is read later, with its span.
+  /// All marked objects are taken for old ones. One may have been found in this cycle; then it is
+  /// read again later, and one that its owner is about to initialise has zeroes or references.
   mutating func scanCard(_ card: UInt) {
     guard let (span, first) = HeapSpan.slot(of: card, owner: owner), !span.layout.isNoscan else {
       return
@@ -151,10 +122,8 @@ extension Marker {
     let end = card + CardTable.cardSize
     var slot = first
     while slot < span.slotCount, span.address(ofSlot: slot) < end {
-      // Acquiring: pairs with `blacken`, of a cycle before.
-      let marked = unsafe span.marks[slot >> 6].load(ordering: .acquiring)
-      let old = unsafe marked & span.scanned[slot >> 6].load(ordering: .relaxed)
-      if old & HeapSpan.bit(slot) != 0 {
+      // Acquiring: pairs with `blacken`. The slot has been zeroed.
+      if unsafe span.marks[slot >> 6].load(ordering: .acquiring) & HeapSpan.bit(slot) != 0 {
         scanObject(span.address(ofSlot: slot), layout, within: card..<end)
       }
       slot += 1
@@ -187,50 +156,15 @@ extension Marker {
       if range.contains(place) { markConservatively(heap_load_word(place)) }
     }
   }
-
-  /// Claims and scans the next piece of a large object.
-  private mutating func scanLarge(_ span: HeapSpan) {
-    let marked = unsafe span.marks[0].load(ordering: .sequentiallyConsistent)
-    guard marked & 1 != 0 else { return }
-    let layout = span.layout
-    guard layout.kind == .array else {
-      let before = unsafe span.scanned[0].bitwiseOr(1, ordering: .relaxed).oldValue
-      guard before & 1 == 0 else { return }
-      scannedBytes &+= Int(bitPattern: span.slotSize)
-      return scanFields(span.base, layout)
-    }
-    let count = heap_load_word(span.base)
-    let perPiece = max(1, Self.pieceSize / max(layout.size, 1))
-    let start = unsafe span.record.pointee.scanCursor.wrappingAdd(
-      perPiece, ordering: .relaxed
-    ).oldValue
-    guard start < count, unsafe span.scanned[0].load(ordering: .relaxed) & 1 == 0 else { return }
-    let end = min(count, start + perPiece)
-    if end < count {
-      enqueue(span)
-    } else {
-      _ = unsafe span.scanned[0].bitwiseOr(1, ordering: .relaxed)
-    }
-    scannedBytes &+= Int(bitPattern: (end - start) * layout.size)
-    scanElements(start..<end, of: span.base, layout)
-  }
 }
 
 extension Marker {
   // MARK: - Checked mode
 
-  /// Looks up every precise reference of the span's grey objects, and stops the program if one
-  /// leads to no object of this heap.
+  /// Looks up every precise reference of an object, and stops the program if one leads to no object
+  /// of this heap.
   @inline(never)
-  private func checkReferences(of span: HeapSpan) {
-    for word in 0..<span.wordCount {
-      let marked = unsafe span.marks[word].load(ordering: .acquiring)
-      var grey = unsafe marked & ~span.scanned[word].load(ordering: .relaxed)
-      while grey != 0 {
-        let slot = word << 6 + grey.trailingZeroBitCount
-        grey &= grey &- 1
-        withShared { $0.check?.checkObject(at: span.address(ofSlot: slot), span.layout) }
-      }
-    }
+  private func checkReferences(of object: UInt, _ layout: HeapLayout) {
+    withShared { $0.check?.checkObject(at: object, layout) }
   }
 }

@@ -1,44 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// A marker: turns references into marks, and marks into spans to scan.
+// A marker: turns references into marks, and marks into objects to scan.
 //
-// White objects have a clear mark bit; grey ones are marked and wait, with their span, to be
-// scanned; black ones are scanned. A marker belongs to one thread at a time: a worker has one,
-// and each mutator has one for its stack, its barrier buffer and its assists.
+// White objects have a clear mark bit. A marker that sets the bit makes the object grey, and has
+// it: whoever finds the bit set has nothing to do. Grey objects wait on the marker's stack to be
+// scanned; then they are black. A marker belongs to one thread at a time: a worker has one, and
+// each mutator has one for its stack, its barrier buffer and its assists.
 //
-// Between reading a reference and testing its mark bit lies a ring of sixteen targets. What
-// enters the ring has its page entry read and its mark word prefetched; by the time it leaves,
-// the word is in the cache. Nothing is marked before it leaves, so a marker that is about to
-// let go (`settle`) empties its ring.
+// Marking a random graph is waiting for memory, twice an object: for its mark bit, and for its
+// fields. So there are two lines in which memory is fetched ahead of its use.
+//
+//     a field's reference → coming (16) → bit set? → stack → ahead (16) → fields read
+//                           its bit is fetched               its first line is fetched
+//
+// The bit's address is arithmetic on the reference, so nothing else has to be in the cache on the
+// way to it. Of an object that was white, the page's word says whether it has references, where
+// they are, and how large it is. Objects without references are counted and never scanned.
+//
+// A marker that is about to let go (`settle`) finishes what is coming, and gives its grey objects
+// to the shared store.
 //
 // Owner       the thread that marks.
-// Ordering    See Note [Span queue] in SpanQueue.swift.
+// Ordering    See Note [Mark bits] in Documentation/MemoryOrdering.md.
 // Scanning: Marker+Scan.swift
 
 internal import CHeapShims
 internal import Heap
 internal import Synchronization
 
-/// Where a reference's mark bit is.
-struct MarkTarget {
-  /// Address of the word; 0 for an empty place of the ring.
-  var word: UInt
-  /// The bit's number in the word.
-  var bit: UInt
-  var entry: PageEntry
-}
-
 /// The marking state of one thread.
 @safe package struct Marker: ~Copyable {
-  /// Targets in flight. More hides more latency, until the prefetched lines push each other
-  /// out (or the processor has no place to note more misses).
-  private static var ringSize: Int { 16 }
-
-  private let ring: UnsafeMutablePointer<MarkTarget>
-  private var ringPlace = 0
-  /// Spans to scan that nobody else sees.
-  package var local = SpanList()
+  /// References whose mark bits are being fetched.
+  private var coming: FetchLine
+  /// Grey objects whose memory is being fetched.
+  var ahead: FetchLine
+  private var stack = GreyStack()
 
   /// Bytes and objects marked, and bytes scanned, since `settle` added them to the heap's.
   package var markedBytes = 0
@@ -46,18 +43,18 @@ struct MarkTarget {
   package var scannedBytes = 0
 
   let owner: UInt
+  /// Every reference is looked up before it is marked.
+  let isChecked: Bool
   private let sharedReference: Unmanaged<SharedMarking>
 
   /// A marker of a heap. The heap ends after all of its markers.
   package init(_ shared: SharedMarking) {
-    unsafe ring = .allocate(capacity: Self.ringSize)
-    unsafe ring.initialize(
-      repeating: MarkTarget(word: 0, bit: 0, entry: PageEntry(bits: 0)), count: Self.ringSize)
+    coming = FetchLine()
+    ahead = FetchLine()
     owner = shared.owner
+    isChecked = shared.check != nil
     unsafe sharedReference = Unmanaged.passUnretained(shared)
   }
-
-  deinit { unsafe ring.deallocate() }
 
   /// What the heap's markers share.
   @inline(__always)
@@ -72,134 +69,104 @@ struct MarkTarget {
   /// - Precondition: `reference` is not zero and refers to an object of this heap.
   @inline(__always)
   package mutating func mark(_ reference: UInt) {
-    let target = Self.locate(reference)
-    heap_prefetch_write(target.word)
-    let place = unsafe ring + ringPlace
-    let oldest = unsafe place.pointee
-    unsafe place.pointee = target
-    ringPlace = (ringPlace + 1) & (Self.ringSize - 1)
-    if oldest.word != 0 { finish(oldest) }
+    heap_prefetch_write(MarkBit(of: reference).word)
+    let oldest = coming.exchange(reference)
+    if oldest != 0 { finish(oldest) }
   }
 
   /// Marks what a word refers to if it is the address of an allocated slot of this heap, or
   /// lies inside one; any word may be given.
   package mutating func markConservatively(_ word: UInt) {
     guard let (span, slot) = HeapSpan.lookUp(word, owner: owner) else { return }
-    finish(
-      MarkTarget(
-        word: UInt(bitPattern: unsafe span.marks + (slot >> 6)), bit: UInt(slot & 63),
-        entry: PageEntry(span: span, spanClass: span.spanClass, pageInSpan: 0)))
+    finish(span.address(ofSlot: slot))
   }
 
-  /// The mark bit of a reference that is known to be one.
+  /// Sets an object's mark bit, and puts the object on the stack if that made it grey.
   @inline(__always)
-  private static func locate(_ reference: UInt) -> MarkTarget {
-    let page = PageIndex(holding: reference)
-    let entry = unsafe PageEntry(
-      bits: ArenaTables.of(reference).entry(page.inArena).pointee.load(ordering: .relaxed))
-    let sizeClass = entry.sizeClass
-    guard sizeClass != 0 else {
-      // A broken reference may lead here and nowhere else for free: all others have a class.
-      require(
-        !entry.isFree,
-        "a reference leads to memory that was given back: a reference was probably kept where "
-          + "the collector does not look; run with HEAP_CHECK=1 to find out which")
-      let span = entry.span
-      return MarkTarget(word: UInt(bitPattern: unsafe span.marks), bit: 0, entry: entry)
-    }
-    let first = PageIndex(page.number &- entry.pageInSpan)
-    let offset = reference &- first.address
-    let slot = (offset &* UInt(heap_reciprocal(UInt8(truncatingIfNeeded: sizeClass)))) >> 32
-    // A span may begin in the arena before: its bits are there.
-    let bits = ArenaTables.of(first.address).slotBits(ArenaTables.Layout.marks, first.inArena)
-    return MarkTarget(word: bits &+ (slot >> 6) &* 8, bit: slot & 63, entry: entry)
-  }
-
-  /// Sets a target's mark bit, and queues its span if that made it grey.
-  @inline(__always)
-  private mutating func finish(_ target: MarkTarget) {
+  private mutating func finish(_ object: UInt) {
+    let bit = MarkBit(of: object)
     // A plain test first: most references lead to what is marked already.
-    guard heap_load_word(target.word) &>> target.bit & 1 == 0,
-      !heap_test_and_set_bit(target.word, target.bit)
+    guard heap_load_word(bit.word) &>> bit.number & 1 == 0,
+      !heap_test_and_set_bit(bit.word, bit.number)
     else { return }
-    let span = target.entry.span
-    // By the class, which the entry has: the span's record is not in the cache.
-    let slotSize = heap_slot_size(UInt8(truncatingIfNeeded: target.entry.sizeClass))
+    let page = PageWord(of: object)
+    // A broken reference may lead here and nowhere else for free.
+    require(
+      !page.isFree,
+      "a reference leads to memory that was given back: a reference was probably kept where "
+        + "the collector does not look; run with HEAP_CHECK=1 to find out which")
     markedObjects &+= 1
-    markedBytes &+= Int(bitPattern: slotSize != 0 ? UInt(slotSize) : span.slotSize)
-    if !target.entry.isNoscan { enqueue(span) }
+    markedBytes &+= Int(bitPattern: Self.size(of: object, page))
+    if !page.isNoscan { push(object) }
   }
 
-  /// See Note [Span queue].
+  /// Bytes of an object's slot.
   @inline(__always)
-  mutating func enqueue(_ span: HeapSpan) {
-    let queued = unsafe span.record
-    guard unsafe !queued.pointee.queued.load(ordering: .sequentiallyConsistent),
-      unsafe !queued.pointee.queued.exchange(true, ordering: .sequentiallyConsistent)
-    else { return }
-    local.append(span)
+  static func size(of object: UInt, _ page: PageWord) -> UInt {
+    let size = heap_slot_size(page.sizeClass)
+    return size != 0 ? UInt(size) : HeapSpan(holding: object).slotSize
   }
 
-  /// Finishes what is in the ring.
-  package mutating func emptyRing() {
-    for _ in 0..<Self.ringSize {
-      let place = unsafe ring + ringPlace
-      let target = unsafe place.pointee
-      unsafe place.pointee.word = 0
-      ringPlace = (ringPlace + 1) & (Self.ringSize - 1)
-      if target.word != 0 { finish(target) }
+  // MARK: - Grey objects
+
+  @inline(__always)
+  mutating func push(_ object: UInt) {
+    let shared = unsafe sharedReference
+    stack.push(object, unsafe shared._withUnsafeGuaranteedRef { $0.grey })
+  }
+
+  /// The next grey object; nil when there is none here or in the shared store.
+  @inline(__always)
+  mutating func nextGrey() -> UInt? {
+    while true {
+      // The newest object goes in, and the oldest that is in comes out.
+      if let object = popStack() {
+        heap_prefetch(object)
+        let oldest = ahead.exchange(object)
+        if oldest != 0 { return oldest }
+        continue
+      }
+      if let object = ahead.removeOldest() { return object }
+      guard let reference = coming.removeOldest() else { return nil }
+      finish(reference)
     }
   }
+
+  @inline(__always)
+  private mutating func popStack() -> UInt? {
+    let shared = unsafe sharedReference
+    return stack.pop(unsafe shared._withUnsafeGuaranteedRef { $0.grey })
+  }
+
+  /// Grey objects in hand.
+  package var greyCount: Int { stack.count + ahead.count }
 
   // MARK: - Sharing
 
-  /// Spans that a marker keeps for itself. More means fewer visits to the shared queue, less
-  /// means that others find work sooner and that the order is closer to first in, first out.
-  static var share: Int { 32 }
-
-  mutating func takeBatch() -> Bool {
-    var taken = SpanList()
-    let hasTaken = withShared { $0.queue.take(Self.share, into: &taken) }
-    local.append(all: &taken)
-    return hasTaken
-  }
-
-  /// Gives away what exceeds the marker's share.
-  @inline(__always)
-  mutating func shareSurplus() {
-    if local.count > 2 * Self.share { shareSurplusSlow() }
-  }
-
+  /// Gives some of what the marker has away: another one is idle.
   @inline(never)
-  private mutating func shareSurplusSlow() {
-    var kept = SpanList()
-    local.moveFirst(Self.share, to: &kept)
-    var surplus = local
-    local = kept
-    withShared { $0.queue.put(&surplus) }
+  mutating func share() {
+    stack.giveSome(to: withShared { $0.grey })
   }
 
-  /// Gives half of what the marker has away: another one is idle.
-  @inline(never)
-  mutating func shareHalf() {
-    var given = SpanList()
-    local.moveFirst((local.count + 1) / 2, to: &given)
-    withShared { $0.queue.put(&given) }
+  /// Sets the bits of all references that are coming.
+  package mutating func finishComing() {
+    while let reference = coming.removeOldest() { finish(reference) }
   }
 
-  /// Leaves nothing behind: the ring is empty, all spans are in the shared queue, and the
+  /// Leaves nothing behind: nothing is coming, all grey objects are in the shared store, and the
   /// figures are the heap's. Whoever is about to answer a handshake or to sleep settles.
   package mutating func settle() {
-    emptyRing()
-    var spans = local
-    local = SpanList()
+    finishComing()
+    while let object = ahead.removeOldest() { push(object) }
+    let hasGrey = !stack.isEmpty
+    stack.giveAll(to: withShared { $0.grey })
     let (bytes, objects) = (markedBytes, markedObjects)
     (markedBytes, markedObjects, scannedBytes) = (0, 0, 0)
-    guard objects > 0 || !spans.isEmpty else { return }
+    guard objects > 0 || hasGrey else { return }
     withShared { shared in
       shared.noteWork()
       if objects > 0 { shared.countMarked(bytes: bytes, objects: objects) }
-      shared.queue.put(&spans)
     }
   }
 }

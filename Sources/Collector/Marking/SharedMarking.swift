@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// What all markers of a heap share: the queue of grey spans, the note that work was found, and
+// What all markers of a heap share: the store of grey objects, the note that work was found, and
 // the figures of what was marked.
 //
 // A marker belongs to one thread. A heap has many of them: one for each worker, one for each
@@ -16,7 +16,7 @@ internal import Synchronization
 
   /// What the tables of the heap's arenas say in `owner`.
   package let owner: UInt
-  package let queue = SpanQueue()
+  package let grey = GreyStore()
   let counters: HeapCounters
   let words: UnsafeMutablePointer<HeapWords>
   /// Checked mode: every reference is looked up before it is marked.
@@ -32,11 +32,11 @@ internal import Synchronization
     self.check = check
   }
 
-  /// Notes that marking is not over: something white was found, or grey spans are in a
+  /// Notes that marking is not over: something white was found, or grey objects are in a
   /// mutator's hands.
   ///
-  /// Relaxed. A mutator notes work before its next answer, or before it takes spans under the
-  /// queue's lock. Either one orders the note before the collector's look (`hasWork`).
+  /// Relaxed. A mutator notes work before its next answer, or before it takes objects under the
+  /// store's lock. Either one orders the note before the collector's look (`hasWork`).
   func noteWork() { unsafe words.pointee.foundWork.store(true, ordering: .relaxed) }
 
   /// Forgets what was noted. The collector, before a round of handshakes.
@@ -44,10 +44,10 @@ internal import Synchronization
 
   /// Whether something grey is known of.
   ///
-  /// The queue is read first. An assist notes work before it takes spans, so a collector that
-  /// sees the queue which the assist emptied sees the assist's note as well.
+  /// The store is read first. An assist notes work before it takes objects, so a collector that
+  /// sees the store which the assist emptied sees the assist's note as well.
   var hasWork: Bool {
-    unsafe !queue.isEmpty || words.pointee.foundWork.load(ordering: .relaxed)
+    unsafe !grey.isEmpty || words.pointee.foundWork.load(ordering: .relaxed)
   }
 
   /// Adds to what was marked in this cycle.
