@@ -37,8 +37,8 @@ struct AssistTests {
     program.endCycle()
   }
 
-  @Test("an assist that finds an empty queue notes no work: the round of handshakes stays clean")
-  func emptyQueue() {
+  @Test("an assist that finds nothing grey notes no work: the round of handshakes stays clean")
+  func nothingGrey() {
     fixture.attached { program in
       marking(program, debt: 1 << 20, drained: true) {
         fixture.heap.safepoints.poll(program.mutator)
@@ -49,8 +49,8 @@ struct AssistTests {
     }
   }
 
-  @Test("an assist that takes spans notes work")
-  func fullQueue() {
+  @Test("an assist that takes grey objects notes work")
+  func greyObjects() {
     fixture.attached { program in
       _ = program.makeList(1...2000)
       marking(program, debt: 64 << 10) {
@@ -60,22 +60,22 @@ struct AssistTests {
     }
   }
 
-  @Test("an assist that has scanned spans notes work again when it is through")
+  @Test("an assist that has scanned objects notes work again when it is through")
   func secondNote() {
     fixture.attached { program in
       // To scan it finds nothing, so that there is no other reason for a note.
       _ = program.root(program.makeArray(count: 100))
       marking(program, debt: 64 << 10) {
-        var (spans, isNotedBefore) = (0, false)
+        var (turns, isNotedBefore) = (0, false)
         fixture.heap.safepoints.assist(program.mutator) { marker in
           // The collector begins a round, in which it forgets what was noted before.
           isNotedBefore = isNotedBefore || hasNote
           unsafe words.pointee.foundWork.store(false, ordering: .relaxed)
           guard marker.scanNext() else { return false }
-          spans += 1
+          turns += 1
           return true
         }
-        #expect(spans == 1 && isNotedBefore)
+        #expect(turns == 1 && isNotedBefore)
         #expect(hasNote)
       }
     }

@@ -142,17 +142,19 @@ struct MarkerTests {
         while marker.scanNext() {}
       }
       #expect(marked == [root, array, left, right, inside, leaf, last])
-      #expect(fixture.heap.marking.queue.isEmpty)
+      #expect(fixture.heap.marking.grey.isEmpty)
     }
   }
 
-  @Test("a black object is not scanned: what is behind it stays white")
+  @Test("an object that is marked already is not scanned again: what is behind it stays white")
   func black() {
     fixture.attached { program in
       let (black, white) = (program.makeNode(), program.makeNode())
+      marking { marker in
+        marker.mark(black)
+        while marker.scanNext() {}
+      }
       program.initialize(black, HeapFixture.left, white)
-      guard let (span, slot) = fixture.place(of: black) else { return }
-      _ = unsafe span.scanned[slot >> 6].bitwiseOr(HeapSpan.bit(slot), ordering: .relaxed)
       marking { marker in
         marker.mark(black)
         while marker.scanNext() {}
@@ -192,39 +194,24 @@ struct MarkerTests {
     }
   }
 
-  @Test("a marker shares its surplus, and settling leaves it with nothing")
-  func sharing() {
+  @Test("settling leaves a marker with nothing, and nothing is lost")
+  func settling() {
     fixture.attached { program in
-      // More spans than two shares, each with a grey object.
-      let list = program.root(0)
-      for _ in 0..<100 {
-        guard
-          let span = fixture.heap.pageHeap.makeSpan(
-            for: fixture.shelf(fixture.node), pageCount: 1, generation: .first)
-        else { return }
-        _ = span.takeRun(atMost: 1)
-        program.initialize(span.base, HeapFixture.left, list.reference)
-        program.set(list, span.base)
-        fixture.shelf(fixture.node).put(span)
-      }
+      let array = program.root(program.makeArray(count: 2000))
+      for i in 0..<2000 { program.store(program.makeNode(), into: array.reference, 8 + 8 * i) }
       marking { marker in
-        var next = list.reference
-        while next != 0 {
-          marker.mark(next)
-          next = program.load(next, HeapFixture.left)
-        }
-        marker.emptyRing()
-        let all = marker.local.count
-        #expect(all == 100 && fixture.heap.marking.queue.isEmpty)
+        for i in 0..<2000 { marker.mark(program.load(array.reference, 8 + 8 * i)) }
         let hasScanned = marker.scanNext()
-        let kept = marker.local.count
-        #expect(hasScanned && kept == 32 && !fixture.heap.marking.queue.isEmpty)
+        let (grey, marked) = (marker.greyCount, marker.markedObjects)
+        #expect(hasScanned && grey > 0 && marked > 0)
         marker.settle()
-        let (left, unsettled) = (marker.local.count, marker.markedObjects)
+        let (left, unsettled) = (marker.greyCount, marker.markedObjects)
         #expect(left == 0 && unsettled == 0)
+        #expect(!fixture.heap.marking.grey.isEmpty)
+        #expect(fixture.counted.objects == 2000)
         while marker.scanNext() {}
+        #expect(marker.greyCount == 0 && fixture.heap.marking.grey.isEmpty)
       }
-      #expect(fixture.counted.objects == 100)
     }
   }
 }

@@ -218,6 +218,7 @@ package enum CycleKind: Sendable {
     handshakes.perform(.off) { $0.cardsBirths = true }
     // A drain may leave what a worker put back last.
     repeat { drain() } while !marking.grey.isEmpty
+    marking.grey.trim()
   }
 
   // MARK: - 7. Advance the generation

@@ -10,7 +10,7 @@
 // Owner       the marker that has it.
 
 /// Sixteen addresses at most, none of them 0.
-@safe struct FetchLine: ~Copyable {
+@safe package struct FetchLine: ~Copyable {
   /// Addresses on their way. More hide more latency, until the fetched lines push each other out,
   /// or the processor has no place to note more misses.
   private static var length: Int { 16 }
@@ -20,7 +20,7 @@
   private var next = 0
   package private(set) var count = 0
 
-  init() {
+  package init() {
     unsafe places = .allocate(capacity: Self.length)
     unsafe places.initialize(repeating: 0, count: Self.length)
   }
@@ -29,7 +29,7 @@
 
   /// Puts an address in; returns the one that leaves for it, or 0.
   @inline(__always)
-  mutating func exchange(_ address: UInt) -> UInt {
+  package mutating func exchange(_ address: UInt) -> UInt {
     let place = unsafe places + next
     let oldest = unsafe place.pointee
     unsafe place.pointee = address
@@ -39,7 +39,7 @@
   }
 
   /// Takes the oldest address out.
-  mutating func removeOldest() -> UInt? {
+  package mutating func removeOldest() -> UInt? {
     guard count > 0 else { return nil }
     let place = unsafe places + ((next &- count) & (Self.length - 1))
     let oldest = unsafe place.pointee

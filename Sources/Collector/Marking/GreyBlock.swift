@@ -40,7 +40,8 @@ internal import Synchronization
 
   fileprivate init(address: UInt) {
     // SAFETY: a block of a slab.
-    unsafe objects = UnsafeMutablePointer<UInt>(bitPattern: address).unsafelyUnwrapped
+    unsafe objects =
+      UnsafeMutablePointer<UInt>(bitPattern: address).unsafelyUnwrapped
       + Self.headWords
   }
 
@@ -50,7 +51,8 @@ internal import Synchronization
       return next == 0 ? nil : GreyBlock(address: next)
     }
     nonmutating set {
-      unsafe objects[-2] = newValue.map { unsafe UInt(bitPattern: $0.objects - Self.headWords) } ?? 0
+      unsafe objects[-2] =
+        newValue.map { unsafe UInt(bitPattern: $0.objects - Self.headWords) } ?? 0
     }
   }
 

@@ -16,7 +16,7 @@
 internal import Heap
 
 /// Grey objects that nobody else sees.
-@safe struct GreyStack: ~Copyable {
+@safe package struct GreyStack: ~Copyable {
   // The block on top, taken apart. All three are nil when there is none.
 
   /// Where the block's first object is.
@@ -28,16 +28,18 @@ internal import Heap
   /// Below the top: full or empty.
   private var below: GreyBlock?
 
-  var isEmpty: Bool { unsafe cursor == start && below?.isEmpty ?? true }
+  package init() {}
+
+  package var isEmpty: Bool { unsafe cursor == start && below?.isEmpty ?? true }
 
   /// Objects in both blocks.
-  var count: Int { (top?.count ?? 0) + (below?.count ?? 0) }
+  package var count: Int { (top?.count ?? 0) + (below?.count ?? 0) }
 
   // MARK: - One object
 
   /// - Parameter store: where a block goes that has to make room.
   @inline(__always)
-  mutating func push(_ object: UInt, _ store: @autoclosure () -> GreyStore) {
+  package mutating func push(_ object: UInt, _ store: @autoclosure () -> GreyStore) {
     if unsafe cursor == end { makeRoom(store()) }
     // SAFETY: before the end of the block.
     let place = unsafe cursor.unsafelyUnwrapped
@@ -47,7 +49,7 @@ internal import Heap
 
   /// The newest object; nil when there is none here and none in the store.
   @inline(__always)
-  mutating func pop(_ store: @autoclosure () -> GreyStore) -> UInt? {
+  package mutating func pop(_ store: @autoclosure () -> GreyStore) -> UInt? {
     if unsafe cursor == start {
       guard refill(store()) else { return nil }
     }
@@ -102,7 +104,7 @@ internal import Heap
   }
 
   /// Gives all objects and both blocks away.
-  mutating func giveAll(to store: GreyStore) {
+  package mutating func giveAll(to store: GreyStore) {
     for case let block? in [top, below] {
       if block.isEmpty { store.recycle(block) } else { store.put(block) }
     }
@@ -111,7 +113,7 @@ internal import Heap
   }
 
   /// Gives a part of the objects away, if there are two at least.
-  mutating func giveSome(to store: GreyStore) {
+  package mutating func giveSome(to store: GreyStore) {
     if let below, !below.isEmpty {
       store.put(below)
       self.below = nil
