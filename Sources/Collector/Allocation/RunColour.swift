@@ -29,7 +29,7 @@ extension AttachedMutator {
   /// Marks slots as if they had been scanned.
   func blacken(_ slots: SlotRange, of span: HeapSpan) {
     var marked = 0
-    slots.forEachWord { word, mask in
+    span.forEachWord(of: slots) { word, mask in
       // Relaxed: the releasing store of the mark orders it.
       _ = unsafe span.scanned[word].bitwiseOr(mask, ordering: .relaxed)
       // Pairs with the scanner's load of the mark (Marker+Scan).
@@ -53,7 +53,7 @@ extension AttachedMutator {
 
   private func whiten(_ slots: SlotRange, of span: HeapSpan) {
     var cleared = 0
-    slots.forEachWord { word, mask in
+    span.forEachWord(of: slots) { word, mask in
       // Relaxed: nobody marks, and the span's list hands it over.
       let old = unsafe span.marks[word].bitwiseAnd(~mask, ordering: .relaxed).oldValue
       _ = unsafe span.scanned[word].bitwiseAnd(~mask, ordering: .relaxed)

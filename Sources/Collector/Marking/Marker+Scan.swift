@@ -60,16 +60,14 @@ extension Marker {
   @inline(__always)
   private func prefetchGreyObjects(of span: HeapSpan) {
     var left = Self.fetchedAhead
-    let slotSize = span.slotSize
     var word = 0
     while word < span.wordCount, left > 0 {
       // Relaxed: a hint.
       var grey =
         unsafe span.marks[word].load(ordering: .relaxed)
         & ~span.scanned[word].load(ordering: .relaxed)
-      let first = span.base &+ UInt(bitPattern: word << 6) &* slotSize
       while grey != 0, left > 0 {
-        heap_prefetch(first &+ UInt(bitPattern: grey.trailingZeroBitCount) &* slotSize)
+        heap_prefetch(span.address(ofGranule: word << 6 &+ grey.trailingZeroBitCount))
         grey &= grey &- 1
         left &-= 1
       }
@@ -85,7 +83,7 @@ extension Marker {
     if span.isLarge { return scanLarge(span) }
     let layout = span.layout
     let (marks, scanned) = unsafe (span.marks, span.scanned)
-    let (base, slotSize) = (span.base, span.slotSize)
+    let slotSize = span.slotSize
     for word in 0..<span.wordCount {
       // Sequentially consistent for Note [Span queue]; it also acquires, and so pairs with the
       // owner of a black run, which sets `scanned` before `marks` (RunColour).
@@ -95,14 +93,13 @@ extension Marker {
       let before = unsafe scanned[word].bitwiseOr(marked, ordering: .relaxed).oldValue
       var grey = marked & ~before
       scannedBytes &+= grey.nonzeroBitCount &* Int(bitPattern: slotSize)
-      let first = base &+ UInt(bitPattern: word << 6) &* slotSize
       var coming = grey
       while coming != 0 {
-        heap_prefetch(first &+ UInt(bitPattern: coming.trailingZeroBitCount) &* slotSize)
+        heap_prefetch(span.address(ofGranule: word << 6 &+ coming.trailingZeroBitCount))
         coming &= coming &- 1
       }
       while grey != 0 {
-        let object = first &+ UInt(bitPattern: grey.trailingZeroBitCount) &* slotSize
+        let object = span.address(ofGranule: word << 6 &+ grey.trailingZeroBitCount)
         grey &= grey &- 1
         scanObject(object, layout)
       }
@@ -152,9 +149,10 @@ extension Marker {
     var slot = first
     while slot < span.slotCount, span.address(ofSlot: slot) < end {
       // Acquiring: pairs with `blacken`, of a cycle before.
-      let marked = unsafe span.marks[slot >> 6].load(ordering: .acquiring)
-      let old = unsafe marked & span.scanned[slot >> 6].load(ordering: .relaxed)
-      if old & HeapSpan.bit(slot) != 0 {
+      let (word, mask) = span.bit(ofSlot: slot)
+      let marked = unsafe span.marks[word].load(ordering: .acquiring)
+      let old = unsafe marked & span.scanned[word].load(ordering: .relaxed)
+      if old & mask != 0 {
         scanObject(span.address(ofSlot: slot), layout, within: card..<end)
       }
       slot += 1
@@ -227,9 +225,9 @@ extension Marker {
       let marked = unsafe span.marks[word].load(ordering: .acquiring)
       var grey = unsafe marked & ~span.scanned[word].load(ordering: .relaxed)
       while grey != 0 {
-        let slot = word << 6 + grey.trailingZeroBitCount
+        let object = span.address(ofGranule: word << 6 + grey.trailingZeroBitCount)
         grey &= grey &- 1
-        withShared { $0.check?.checkObject(at: span.address(ofSlot: slot), span.layout) }
+        withShared { $0.check?.checkObject(at: object, span.layout) }
       }
     }
   }

@@ -20,13 +20,17 @@ internal import CHeapShims
 internal import Heap
 internal import Synchronization
 
-/// Where a reference's mark bit is.
+/// An object that is to be marked.
 struct MarkTarget {
-  /// Address of the word; 0 for an empty place of the ring.
-  var word: UInt
-  /// The bit's number in the word.
-  var bit: UInt
-  var entry: PageEntry
+  /// The object's address; 0 for an empty place of the ring.
+  var object: UInt
+  var mark: MarkBit
+  /// What the objects of its page are like.
+  var kind: PageLayout
+
+  static var none: MarkTarget {
+    MarkTarget(object: 0, mark: MarkBit(word: 0, bit: 0), kind: PageLayout(bits: 0))
+  }
 }
 
 /// The marking state of one thread.
@@ -52,7 +56,7 @@ struct MarkTarget {
   package init(_ shared: SharedMarking) {
     unsafe ring = .allocate(capacity: Self.ringSize)
     unsafe ring.initialize(
-      repeating: MarkTarget(word: 0, bit: 0, entry: PageEntry(bits: 0)), count: Self.ringSize)
+      repeating: .none, count: Self.ringSize)
     owner = shared.owner
     unsafe sharedReference = Unmanaged.passUnretained(shared)
   }
@@ -73,61 +77,50 @@ struct MarkTarget {
   @inline(__always)
   package mutating func mark(_ reference: UInt) {
     let target = Self.locate(reference)
-    heap_prefetch_write(target.word)
+    heap_prefetch_write(target.mark.word)
     let place = unsafe ring + ringPlace
     let oldest = unsafe place.pointee
     unsafe place.pointee = target
     ringPlace = (ringPlace + 1) & (Self.ringSize - 1)
-    if oldest.word != 0 { finish(oldest) }
+    if oldest.object != 0 { finish(oldest) }
   }
 
   /// Marks what a word refers to if it is the address of an allocated slot of this heap, or
   /// lies inside one; any word may be given.
   package mutating func markConservatively(_ word: UInt) {
     guard let (span, slot) = HeapSpan.lookUp(word, owner: owner) else { return }
-    finish(
-      MarkTarget(
-        word: UInt(bitPattern: unsafe span.marks + (slot >> 6)), bit: UInt(slot & 63),
-        entry: PageEntry(span: span, spanClass: span.spanClass, pageInSpan: 0)))
+    finish(Self.locate(span.address(ofSlot: slot)))
   }
 
-  /// The mark bit of a reference that is known to be one.
+  /// The object of a reference that is known to be one.
   @inline(__always)
   private static func locate(_ reference: UInt) -> MarkTarget {
     let page = PageIndex(holding: reference)
-    let entry = unsafe PageEntry(
-      bits: ArenaTables.of(reference).entry(page.inArena).pointee.load(ordering: .relaxed))
-    let sizeClass = entry.sizeClass
-    guard sizeClass != 0 else {
-      // A broken reference may lead here and nowhere else for free: all others have a class.
-      require(
-        !entry.isFree,
-        "a reference leads to memory that was given back: a reference was probably kept where "
-          + "the collector does not look; run with HEAP_CHECK=1 to find out which")
-      let span = entry.span
-      return MarkTarget(word: UInt(bitPattern: unsafe span.marks), bit: 0, entry: entry)
-    }
-    let first = PageIndex(page.number &- entry.pageInSpan)
-    let offset = reference &- first.address
-    let slot = (offset &* UInt(heap_reciprocal(UInt8(truncatingIfNeeded: sizeClass)))) >> 32
-    // A span may begin in the arena before: its bits are there.
-    let bits = ArenaTables.of(first.address).slotBits(ArenaTables.Layout.marks, first.inArena)
-    return MarkTarget(word: bits &+ (slot >> 6) &* 8, bit: slot & 63, entry: entry)
+    let kind = unsafe PageLayout(
+      bits: ArenaTables.of(reference).layout(page.inArena).pointee.load(ordering: .relaxed))
+    require(
+      !kind.isFree,
+      "a reference leads to memory that was given back: a reference was probably kept where "
+        + "the collector does not look; run with HEAP_CHECK=1 to find out which")
+    return MarkTarget(object: reference, mark: MarkBit(of: reference), kind: kind)
   }
 
   /// Sets a target's mark bit, and queues its span if that made it grey.
   @inline(__always)
   private mutating func finish(_ target: MarkTarget) {
     // A plain test first: most references lead to what is marked already.
-    guard heap_load_word(target.word) &>> target.bit & 1 == 0,
-      !heap_test_and_set_bit(target.word, target.bit)
-    else { return }
-    let span = target.entry.span
-    // By the class, which the entry has: the span's record is not in the cache.
-    let slotSize = heap_slot_size(UInt8(truncatingIfNeeded: target.entry.sizeClass))
+    guard !target.mark.isSet, !target.mark.testAndSet() else { return }
+    let slotSize = target.kind.sizeClass.slotSize
     markedObjects &+= 1
-    markedBytes &+= Int(bitPattern: slotSize != 0 ? UInt(slotSize) : span.slotSize)
-    if !target.entry.isNoscan { enqueue(span) }
+    if slotSize != 0 && target.kind.isNoscan {
+      markedBytes &+= slotSize
+      return
+    }
+    let page = PageIndex(holding: target.object)
+    let entry = unsafe PageEntry(
+      bits: ArenaTables.of(target.object).entry(page.inArena).pointee.load(ordering: .relaxed))
+    markedBytes &+= slotSize != 0 ? slotSize : Int(bitPattern: entry.span.slotSize)
+    if !target.kind.isNoscan { enqueue(entry.span) }
   }
 
   /// See Note [Span queue].
@@ -145,9 +138,9 @@ struct MarkTarget {
     for _ in 0..<Self.ringSize {
       let place = unsafe ring + ringPlace
       let target = unsafe place.pointee
-      unsafe place.pointee.word = 0
+      unsafe place.pointee.object = 0
       ringPlace = (ringPlace + 1) & (Self.ringSize - 1)
-      if target.word != 0 { finish(target) }
+      if target.object != 0 { finish(target) }
     }
   }
 
