@@ -29,6 +29,7 @@
 //             `slot(holding:)`, which anybody may call.
 // Ordering    See Note [Publishing a run] in Documentation/MemoryOrdering.md.
 
+internal import CHeapShims
 public import Synchronization
 
 /// A stretch of slots, by index.
@@ -116,52 +117,43 @@ extension HeapSpan {
   /// - Parameter limit: slots at the most (stress takes them one at a time).
   /// - Precondition: the caller owns the span.
   package func nextRun(atMost limit: Int = .max) -> SlotRange? {
-    let bits = unsafe allocated
-    let start = firstSlot(from: freeIndex) { unsafe bits[$0].load(ordering: .relaxed) }
-    guard let start else { return nil }
-    var end = nextAllocated(behind: start)
+    let (count, bits) = unsafe (slotCount, allocated)
+    var slot = freeIndex
+    // Most spans that are asked in vain are used up.
+    guard allocatedCount < count, slot < count else { return nil }
+    var (word, starts) = starts(from: slot)
+    var used = unsafe bits[word].load(ordering: .relaxed)
+    while starts & ~used == 0 {
+      slot = firstSlot(behindWord: word, of: slot)
+      guard slot < count else { return nil }
+      (word, starts) = self.starts(from: slot)
+      used = unsafe bits[word].load(ordering: .relaxed)
+    }
+    let place = (starts & ~used).trailingZeroBitCount
+    let start = self.slot(ofGranule: word << 6 + place)
+    guard start < count else { return nil }
+    // Of what is allocated, the next one behind.
+    used &= .max << UInt(place)
+    if used == 0 { used = unsafe nextWord(behind: &word, of: bits) }
+    var end = used == 0 ? count : self.slot(ofGranule: word << 6 + used.trailingZeroBitCount)
     if end - start > limit { end = start + limit }
     return SlotRange(start: start, end: end)
+  }
+
+  /// The next word that is not 0, or 0. `word` becomes its number.
+  private func nextWord(behind word: inout Int, of bits: Words) -> UInt {
+    for next in stride(from: word + 1, to: wordCount, by: 1) {
+      let used = unsafe bits[next].load(ordering: .relaxed)
+      word = next
+      if used != 0 { return used }
+    }
+    return 0
   }
 
   /// Takes what `nextRun` found: its slots are allocated from now on.
   package func take(_ run: SlotRange) {
     allocatedCount += run.count
     freeIndex = run.end
-  }
-
-  /// The first slot at or behind `start` whose bit is clear in the words that `used` says.
-  @inline(__always)
-  private func firstSlot(from start: Int, used: (_ word: Int) -> UInt) -> Int? {
-    let count = slotCount
-    var slot = start
-    while slot < count {
-      let (word, starts) = starts(from: slot)
-      let free = starts & ~used(word)
-      if free != 0 {
-        slot = self.slot(ofGranule: word << 6 + free.trailingZeroBitCount)
-        return slot < count ? slot : nil
-      }
-      slot = firstSlot(behindWord: word, of: slot)
-    }
-    return nil
-  }
-
-  /// The first slot behind a free one that is allocated, or else the number of slots.
-  @inline(__always)
-  private func nextAllocated(behind slot: Int) -> Int {
-    let (count, bits) = unsafe (slotCount, allocated)
-    // Always so in a large span.
-    if slot + 1 == count { return count }
-    let (granule, end) = (granule(ofSlot: slot), granule(ofSlot: count))
-    var word = granule >> 6
-    var used = unsafe bits[word].load(ordering: .relaxed) & (.max << UInt(granule & 63))
-    while used == 0 {
-      word += 1
-      if word << 6 >= end { return count }
-      used = unsafe bits[word].load(ordering: .relaxed)
-    }
-    return self.slot(ofGranule: word << 6 + used.trailingZeroBitCount)
   }
 
   // MARK: - Single slots
@@ -182,10 +174,20 @@ extension HeapSpan {
 
   /// The first slot at or behind `start` that is neither allocated nor held.
   private func firstFree(from start: Int) -> Int? {
-    let (allocated, held) = unsafe (allocated, held)
-    return firstSlot(from: start) { word in
-      unsafe allocated[word].load(ordering: .relaxed) | held[word].load(ordering: .relaxed)
+    let (count, allocated, held) = unsafe (slotCount, allocated, held)
+    var slot = start
+    while slot < count {
+      let (word, starts) = starts(from: slot)
+      let used =
+        unsafe allocated[word].load(ordering: .relaxed) | held[word].load(ordering: .relaxed)
+      let free = starts & ~used
+      if free != 0 {
+        slot = self.slot(ofGranule: word << 6 + free.trailingZeroBitCount)
+        return slot < count ? slot : nil
+      }
+      slot = firstSlot(behindWord: word, of: slot)
     }
+    return nil
   }
 
   /// Takes what `freeSlot` found.
@@ -223,14 +225,7 @@ extension HeapSpan {
     to generation: Generation, onDead: ((_ word: Int, _ dead: UInt, _ held: UInt) -> UInt)? = nil
   ) -> SweepResult {
     if let onDead { heldCount = findDead(onDead) }
-    let (marks, scanned, allocated) = unsafe (marks, scanned, allocated)
-    var live = 0
-    for word in 0..<wordCount {
-      let marked = unsafe marks[word].load(ordering: .relaxed)
-      live += marked.nonzeroBitCount
-      unsafe allocated[word].store(marked, ordering: .relaxed)
-      unsafe scanned[word].store(marked, ordering: .relaxed)
-    }
+    let live = copyMarks()
     let freed = allocatedCount - live
     if freed < 0 {
       brokenInvariant(
@@ -245,6 +240,33 @@ extension HeapSpan {
     self.generation = generation
     unsafe record.pointee.isTouched = false
     return SweepResult(live: live, freed: freed)
+  }
+
+  /// Makes the `allocated` and `scanned` bits what the marks are. How many there are.
+  private func copyMarks() -> Int {
+    let (marks, scanned, allocated) = unsafe (marks, scanned, allocated)
+    var live = 0
+    if slotSize <= Self.wordSize {
+      // Whole pages, and the bits of a page lie in one line.
+      for page in 0..<pageCount {
+        let first = page &* ArenaTables.Layout.wordsPerPage
+        live &+= heap_count_bits_of_line(UInt(bitPattern: unsafe marks + first))
+        for word in first..<first &+ ArenaTables.Layout.wordsPerPage {
+          let marked = unsafe marks[word].load(ordering: .relaxed)
+          unsafe allocated[word].store(marked, ordering: .relaxed)
+          unsafe scanned[word].store(marked, ordering: .relaxed)
+        }
+      }
+    } else {
+      // Slots start in few of the words.
+      forEachWord(of: SlotRange(start: 0, end: slotCount)) { word, _ in
+        let marked = unsafe marks[word].load(ordering: .relaxed)
+        live &+= marked.nonzeroBitCount
+        unsafe allocated[word].store(marked, ordering: .relaxed)
+        unsafe scanned[word].store(marked, ordering: .relaxed)
+      }
+    }
+    return live
   }
 
   /// What checked mode does before a sweep: `onDead` learns of dead and held slots. How many slots

@@ -97,6 +97,9 @@ extension HeapSpan {
 
   // MARK: - Words of bits
 
+  /// Bytes that a word of bits stands for.
+  @inlinable @inline(__always) package static var wordSize: UInt { 64 * Geometry.granuleSize }
+
   /// The word and the bit of a slot.
   @inlinable @inline(__always)
   package func bit(ofSlot slot: Int) -> (word: Int, mask: UInt) {
@@ -117,7 +120,7 @@ extension HeapSpan {
   /// The first slot that starts behind a word, in which `slot` starts.
   @inlinable @inline(__always)
   package func firstSlot(behindWord word: Int, of slot: Int) -> Int {
-    let offset = UInt(bitPattern: word &+ 1) << (Geometry.granuleShift + 6)
+    let offset = UInt(bitPattern: word &+ 1) &* Self.wordSize
     // A large span has no other slot, and all its offsets are in slot 0.
     return max(slot &+ 1, self.slot(dividing: offset &+ slotSize &- 1))
   }
