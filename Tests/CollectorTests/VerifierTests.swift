@@ -37,11 +37,11 @@ struct VerifierTests {
     of object: UInt, in fixture: HeapFixture, isSet: Bool
   ) {
     guard let (span, slot) = fixture.place(of: object) else { broken("no such object") }
-    let bit = HeapSpan.bit(slot)
+    let (word, bit) = span.bit(ofSlot: slot)
     if isSet {
-      _ = unsafe span.marks[slot >> 6].bitwiseOr(bit, ordering: .relaxed)
+      _ = unsafe span.marks[word].bitwiseOr(bit, ordering: .relaxed)
     } else {
-      _ = unsafe span.marks[slot >> 6].bitwiseAnd(~bit, ordering: .relaxed)
+      _ = unsafe span.marks[word].bitwiseAnd(~bit, ordering: .relaxed)
     }
   }
 
@@ -105,7 +105,7 @@ struct VerifierTests {
         guard
           let span = program.heap.pageHeap.makeSpan(for: shelf, pageCount: 1, generation: .first)
         else { return }
-        _ = unsafe span.marks[0].bitwiseOr(2, ordering: .relaxed)
+        _ = MarkBit(of: span.address(ofSlot: 1)).testAndSet()
         shelf.put(span)
       }
     }

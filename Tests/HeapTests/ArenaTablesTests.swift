@@ -24,16 +24,21 @@ struct ArenaTablesTests {
     typealias Layout = ArenaTables.Layout
     let pages = UInt(Geometry.pagesPerArena)
     #expect(UInt(Geometry.arenaSize) / CardTable.cardSize <= Layout.entries, "cards come first")
-    #expect(Layout.entries + pages * 8 <= Layout.marks)
-    #expect(Layout.marks + pages * Layout.bitsStride <= Layout.scanned)
-    #expect(Layout.scanned + pages * Layout.bitsStride <= Layout.allocated)
-    #expect(Layout.allocated + pages * Layout.bitsStride <= Layout.free)
+    #expect(Layout.entries + pages * 8 <= Layout.layouts)
+    #expect(Layout.layouts + pages * 8 <= Layout.marks)
+    #expect(Layout.marks + pages * Layout.bitsStride <= Layout.allocated)
+    #expect(Layout.allocated + pages * Layout.bitsStride <= Layout.held)
+    #expect(Layout.held + pages * Layout.bitsStride <= Layout.free)
     #expect(Layout.free + pages / 8 <= Layout.released)
     #expect(Layout.released + pages / 8 <= Layout.owner)
     #expect(Layout.owner + 8 <= UInt(Layout.size))
-    #expect(Layout.bitsStride * 8 * 8 == UInt(Geometry.pageSize), "a bit for each word of a page")
+    #expect(Layout.bitsStride * 8 * 16 == UInt(Geometry.pageSize), "a bit for each 16 bytes")
+    #expect(Layout.bitsStride == 64, "one cache line a page")
+    for table in [Layout.marks, Layout.allocated, Layout.held] {
+      #expect(table % 64 == 0, "a page's bits do not share a cache line with another's")
+    }
     // What Documentation states as the share of the heap.
-    #expect(Double(Layout.size) / Double(Geometry.arenaSize) < 0.05)
+    #expect((0.033..<0.035).contains(Double(Layout.size) / Double(Geometry.arenaSize)))
   }
 
   @Test("any word can be looked up, and one outside every arena finds nothing")
@@ -83,8 +88,11 @@ struct ArenaTablesTests {
       for page in [0, 1, 4095, 8191] {
         #expect(unsafe tables.entry(page).pointee.load(ordering: .relaxed) == 0)
         unsafe tables.entry(page).pointee.store(.max, ordering: .relaxed)
+        #expect(unsafe tables.layout(page).pointee.load(ordering: .relaxed) == 0)
+        unsafe tables.layout(page).pointee.store(.max, ordering: .relaxed)
         for table in [
-          ArenaTables.Layout.marks, ArenaTables.Layout.scanned, ArenaTables.Layout.allocated,
+          ArenaTables.Layout.marks, ArenaTables.Layout.allocated,
+          ArenaTables.Layout.held,
         ] {
           let bits = tables.slotBits(table, page)
           #expect(word(at: bits) == 0)
@@ -112,7 +120,19 @@ struct ArenaTablesTests {
     defer { tables.withdraw(arena) }
     let marks = ArenaTables.Layout.marks
     for page in 0..<(Geometry.pagesPerArena - 1) {
-      #expect(tables.slotBits(marks, page + 1) - tables.slotBits(marks, page) == 128)
+      #expect(tables.slotBits(marks, page + 1) - tables.slotBits(marks, page) == 64)
+    }
+  }
+  @Test("clearing a page's bits clears all of them, and nothing of its neighbours")
+  func clearing() throws {
+    let arena = someArena()
+    let tables = try ArenaTables.publish(arena, owner: 1)
+    defer { tables.withdraw(arena) }
+    let (marks, first) = (ArenaTables.Layout.marks, tables.slotBits(ArenaTables.Layout.marks, 8))
+    for word in 0..<24 as Range<UInt> { write(.max, at: first + word * 8) }
+    tables.clearSlotBits(marks, 9)
+    for number in 0..<24 as Range<UInt> {
+      #expect(word(at: first + number * 8) == ((8..<16).contains(number) ? 0 : .max))
     }
   }
 }

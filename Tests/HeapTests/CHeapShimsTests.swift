@@ -178,4 +178,16 @@ private func ownStack() -> (low: UInt, high: UInt, holdsLocals: Bool)? {
     #expect(unsafe heap_environment("PATH").map { unsafe String(cString: $0) } != nil)
     #expect(unsafe heap_environment("HEAP_NO_SUCH_VARIABLE") == nil)
   }
+  @Test("the bits of 64 bytes are counted, all of them and no others")
+  func bitsOfLine() {
+    var random = RandomNumbers("bitsOfLine")
+    for round in 0..<100 {
+      var words = (0..<10).map { _ in round == 0 ? UInt64.max : random.next() }
+      let expected = words[1..<9].reduce(0) { $0 + $1.nonzeroBitCount }
+      let count = unsafe words.withUnsafeMutableBytes {
+        heap_count_bits_of_line(UInt(bitPattern: $0.baseAddress) + 8)
+      }
+      #expect(count == expected)
+    }
+  }
 }

@@ -3,8 +3,8 @@
 
 // A span's descriptor and the page entries that lead to it.
 //
-// The packed entry is proved at the ends of its fields. Slot arithmetic is proved for every
-// class and every word of its span, since one slot wrong is another object marked.
+// Slot arithmetic is proved for every class and every word of its span, since one slot wrong is
+// another object marked.
 
 import Heap
 import Synchronization
@@ -13,39 +13,6 @@ import Testing
 
 @Suite("Spans")
 struct HeapSpanTests {
-  // MARK: - Page entries
-
-  @Test("a page entry keeps a 48-bit address, every class and every place apart")
-  func entries() {
-    for address in [64, 0x7fff_ffff_ffc0, 0xffff_ffff_ffc0] as [UInt] {
-      let span = HeapSpan(address: address)
-      for sizeClass in SizeClass.small {
-        for noscan in [false, true] {
-          for page in 0..<10 {
-            let entry = PageEntry(
-              span: span, spanClass: SpanClass(sizeClass, noscan: noscan), pageInSpan: page)
-            #expect(!entry.isFree)
-            #expect(entry.span == span)
-            #expect(entry.sizeClass == UInt(sizeClass.number))
-            #expect(entry.isNoscan == noscan)
-            #expect(entry.pageInSpan == UInt(page))
-            #expect(PageEntry(bits: entry.bits) == entry)
-          }
-        }
-      }
-    }
-    #expect(PageEntry(bits: 0).isFree)
-  }
-
-  @Test("the page's place is left out for a large span: it may have millions of pages")
-  func largeEntries() {
-    let span = HeapSpan(address: 0x1000)
-    let entry = PageEntry(
-      span: span, spanClass: SpanClass(.large, noscan: true), pageInSpan: 1 << 34)
-    #expect(entry.pageInSpan == 0 && entry.sizeClass == 0 && entry.isNoscan)
-    #expect(entry.span == span)
-  }
-
   // MARK: - Fresh spans
 
   @Test("a fresh span of any class has the shape of its class, and every page leads to it")
@@ -71,10 +38,13 @@ struct HeapSpanTests {
       #expect(reports(span.checkInvariants).isEmpty)
       for page in 0..<span.pageCount {
         let place = span.firstPage + page
-        let entry = PageEntry(
-          bits: unsafe ArenaTables.of(place.address).entry(place.inArena).pointee
-            .load(ordering: .relaxed))
-        #expect(entry == PageEntry(span: span, spanClass: span.spanClass, pageInSpan: page))
+        let tables = ArenaTables.of(place.address)
+        let entry = unsafe PageEntry(
+          bits: tables.entry(place.inArena).pointee.load(ordering: .relaxed))
+        #expect(entry == PageEntry(span))
+        let layout = unsafe PageLayout(
+          bits: tables.layout(place.inArena).pointee.load(ordering: .relaxed))
+        #expect(layout == PageLayout(span.layout, span.spanClass))
       }
     }
     #expect(fixture.problems.isEmpty)
@@ -118,33 +88,16 @@ struct HeapSpanTests {
     }
   }
 
-  @Test("the bits of a span fit into those of its first page, in every class")
-  func bitsFit() throws {
-    for sizeClass in SizeClass.small {
-      #expect((sizeClass.slotsPerSpan + 63) / 64 * 8 <= Int(ArenaTables.Layout.bitsStride))
-    }
+  @Test("the bits of a span begin with those of its first page, in each table")
+  func bitsOfSpan() throws {
     let fixture = try SpanFixture()
-    let span = try fixture.span(size: 8)
-    let (marks, scanned, allocated) = unsafe (
-      UInt(bitPattern: span.marks), UInt(bitPattern: span.scanned), UInt(bitPattern: span.allocated)
-    )
+    let span = try fixture.span(size: 3072)  // Three pages.
     let tables = ArenaTables.of(span.base)
     let page = span.firstPage.inArena
-    #expect(marks == tables.slotBits(ArenaTables.Layout.marks, page))
-    #expect(scanned == tables.slotBits(ArenaTables.Layout.scanned, page))
-    #expect(allocated == tables.slotBits(ArenaTables.Layout.allocated, page))
-  }
-
-  @Test("a span's links, for lists and for the mark queue, are two")
-  func links() throws {
-    let fixture = try SpanFixture()
-    let shelf = try fixture.shelf(size: 64)
-    let spans = try (0..<3).map { _ in try fixture.span(on: shelf) }
-    #expect(spans[0].listNext == nil && spans[0].queueNext == nil)
-    spans[0].listNext = spans[1]
-    spans[0].queueNext = spans[2]
-    #expect(spans[0].listNext == spans[1] && spans[0].queueNext == spans[2])
-    spans[0].listNext = nil
-    #expect(spans[0].listNext == nil && spans[0].queueNext == spans[2])
+    #expect(span.wordCount == 3 * 8)
+    typealias Layout = ArenaTables.Layout
+    #expect(UInt(bitPattern: unsafe span.marks) == tables.slotBits(Layout.marks, page))
+    #expect(UInt(bitPattern: unsafe span.allocated) == tables.slotBits(Layout.allocated, page))
+    #expect(UInt(bitPattern: unsafe span.held) == tables.slotBits(Layout.held, page))
   }
 }

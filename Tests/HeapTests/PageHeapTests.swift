@@ -43,25 +43,98 @@ struct PageHeapTests {
   }
 
   @Test(
-    "arenas are taken side by side, and a span may begin in one and end in the next",
+    "arenas are taken side by side, and a large span may begin in one and end in the next",
     .disabled(if: Sanitizer.isThread, "arenas do not lie side by side"))
   func contiguous() throws {
     let fixture = try SpanFixture()
-    let shelf = try fixture.shelf(size: 27264)  // Ten pages.
+    let shelf = try fixture.shelf(size: 40_000)  // Five pages.
     var spans: [HeapSpan] = []
-    while spans.count < 2 * Self.arenaPages / 10 { spans.append(try fixture.span(on: shelf)) }
+    while spans.count < 2 * Self.arenaPages / 5 { spans.append(try fixture.span(on: shelf)) }
     let bases = spans.map(\.base)
     // Nothing else in the process takes addresses in this part of the space on purpose.
-    #expect(bases == bases.indices.map { bases[0] + UInt($0 * 10 * Geometry.pageSize) })
+    #expect(bases == bases.indices.map { bases[0] + UInt($0 * 5 * Geometry.pageSize) })
     let crossing = try #require(
-      spans.first { $0.firstPage.arena != ($0.firstPage + 9).arena })
+      spans.first { $0.firstPage.arena != ($0.firstPage + 4).arena })
     #expect(reports(crossing.checkInvariants).isEmpty)
-    for page in 0..<10 {
+    for page in 0..<5 {
       let address = (crossing.firstPage + page).address
       #expect(ArenaTables.find(address)?.owner == fixture.pages.owner)
     }
     #expect(fixture.pages.usage.arenaBytes == 2 * Geometry.arenaSize)
     #expect(fixture.problems.isEmpty)
+  }
+
+  // MARK: - Borders
+
+  @Test("a span of a small class lies in one arena, and the pages before the border serve others")
+  func borders() throws {
+    let fixture = try SpanFixture()
+    let shelf = try fixture.shelf(size: 27264)  // Ten pages.
+    let perArena = Self.arenaPages / 10
+    let spans = try (0..<3 * perArena).map { _ in try fixture.span(on: shelf) }
+    #expect(spans.allSatisfy { $0.firstPage.arena == ($0.firstPage + 9).arena })
+    #expect(fixture.pages.usage.arenaBytes == 3 * Geometry.arenaSize)
+    #expect(spans.flatMap { reports($0.checkInvariants) }.isEmpty)
+    #expect(fixture.problems.isEmpty)
+    // What is left before each border, two pages, is free for whom it fits.
+    let arenas = Set(spans.map(\.firstPage.arena))
+    for _ in 0..<6 {
+      let page = try fixture.span(size: 64)
+      #expect(arenas.contains(page.firstPage.arena))
+      #expect(page.firstPage.inArena >= 10 * perArena)
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  /// Two arenas in use, in large spans of so many pages, and one of the rest.
+  private static func spans(_ counts: [Int], in fixture: SpanFixture) throws -> [HeapSpan] {
+    let shelf = try fixture.shelf(size: 40_000)
+    return try (counts + [2 * arenaPages - counts.reduce(0, +)]).map { count in
+      try #require(fixture.pages.makeSpan(for: shelf, pageCount: count, generation: 2))
+    }
+  }
+
+  @Test(
+    "of free pages across a border, those behind it are taken if they are enough",
+    .disabled(if: Sanitizer.isThread, "arenas do not lie side by side"))
+  func behindBorder() throws {
+    let fixture = try SpanFixture()
+    let shelf = try fixture.shelf(size: 3072)  // Three pages.
+    // Two pages before the border, and six behind it.
+    let across = try Self.spans([Self.arenaPages - 2, 8], in: fixture)[1]
+    across.freeAll(to: fixture.pages)
+    let border = across.firstPage + 2
+    #expect(border.inArena == 0)
+    #expect(try fixture.span(on: shelf).firstPage == border)
+    #expect(fixture.problems.isEmpty)
+    #expect(try fixture.span(on: shelf).firstPage == border + 3)
+    #expect(fixture.pages.usage.arenaBytes == 2 * Geometry.arenaSize)
+    #expect(fixture.pages.longestFreeRun == 2)
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test(
+    "free pages across a border that are too few on either side are left for others",
+    .disabled(if: Sanitizer.isThread, "arenas do not lie side by side"))
+  func acrossBorder() throws {
+    let fixture = try SpanFixture()
+    let shelf = try fixture.shelf(size: 3072)  // Three pages.
+    // Two pages before the border and two behind it; three in a row elsewhere, further up.
+    let spans = try Self.spans([Self.arenaPages - 2, 4, 5, 3], in: fixture)
+    let (across, exact) = (spans[1].firstPage, spans[3].firstPage)
+    spans[1].freeAll(to: fixture.pages)
+    spans[3].freeAll(to: fixture.pages)
+    #expect(try fixture.span(on: shelf).firstPage == exact)
+    #expect(fixture.pages.usage.arenaBytes == 2 * Geometry.arenaSize)
+    #expect(fixture.problems.isEmpty)
+    // There are no others: the heap grows.
+    #expect(try fixture.span(on: shelf).firstPage.arena != exact.arena)
+    #expect(fixture.pages.usage.arenaBytes == 3 * Geometry.arenaSize)
+    #expect(fixture.problems.isEmpty)
+    // A large object may lie across.
+    let large = try fixture.shelf(size: 40_000)
+    let crossing = fixture.pages.makeSpan(for: large, pageCount: 4, generation: 2)
+    #expect(crossing?.firstPage == across)
   }
 
   @Test("when somebody has the addresses behind the last arena, the heap grows elsewhere")
@@ -206,7 +279,7 @@ struct PageHeapTests {
     var spans: [HeapSpan] = []
     for round in 0..<4 {
       for _ in 0..<400 {
-        let sizeClass = SizeClass(UInt8.random(in: 0...67, using: &random))
+        let sizeClass = SizeClass(UInt8.random(in: 0...66, using: &random))
         let shelf = try fixture.shelf(size: max(sizeClass.slotSize, 1), in: sizeClass)
         let span = try fixture.span(on: shelf)
         #expect(span.hasCleanBits)
@@ -286,7 +359,7 @@ struct PageHeapTests {
     var list = SpanStack()
     var spans: [HeapSpan] = []
     for _ in 0..<300 {
-      let sizeClass = SizeClass(UInt8.random(in: 0...67, using: &random))
+      let sizeClass = SizeClass(UInt8.random(in: 0...66, using: &random))
       let span = try fixture.span(
         on: fixture.shelf(size: max(sizeClass.slotSize, 1), in: sizeClass))
       write(.max, at: span.base)
@@ -309,7 +382,7 @@ struct PageHeapTests {
   @Test("threads that make and free spans of all classes leave a whole heap behind")
   func contention() throws {
     let fixture = try SpanFixture()
-    let shelves = try (1...67).map { try fixture.shelf(size: 8, in: SizeClass(UInt8($0))) }
+    let shelves = try (1...66).map { try fixture.shelf(size: 8, in: SizeClass(UInt8($0))) }
     let pages = fixture.pages
     onThreads(4) { number in
       var mine: [HeapSpan] = []
@@ -319,7 +392,7 @@ struct PageHeapTests {
           require(word(at: span.base) == span.address, "shared")
           span.freeAll(to: pages)
         } else {
-          let shelf = shelves[random.below(67)]
+          let shelf = shelves[random.below(66)]
           guard
             let span = pages.makeSpan(
               for: shelf, pageCount: shelf.spanClass.sizeClass.spanPages, generation: 2)
@@ -333,6 +406,35 @@ struct PageHeapTests {
     #expect(fixture.problems.isEmpty)
     #expect(pages.usage.spanCount == 0)
     #expect(pages.longestFreeRun == Self.arenaPages)
+  }
+
+  // MARK: - Marks
+
+  @Test(
+    "clearing the marks makes every object white, in each page of each class, and of large ones")
+  func clearMarks() throws {
+    let fixture = try SpanFixture()
+    var spans: [HeapSpan] = []
+    for sizeClass in SizeClass.small {
+      spans.append(try fixture.span(on: fixture.shelf(size: sizeClass.slotSize, in: sizeClass)))
+    }
+    let large = try fixture.shelf(size: 40_000)
+    for count in [5, 1, Self.arenaPages + 3] {
+      spans.append(
+        try #require(fixture.pages.makeSpan(for: large, pageCount: count, generation: 2)))
+    }
+    for span in spans {
+      _ = span.takeRun()
+      for slot in 0..<span.slotCount {
+        span.setMark(slot)
+      }
+    }
+    fixture.pages.clearMarks()
+    for span in spans {
+      #expect((0..<span.slotCount).allSatisfy { !span.isMarked($0) })
+      #expect((0..<span.slotCount).allSatisfy { span.isAllocated($0) })
+      #expect(reports(span.checkInvariants).isEmpty)
+    }
   }
 
   // MARK: - Giving back

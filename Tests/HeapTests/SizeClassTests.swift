@@ -28,7 +28,7 @@ struct SizeClassTests {
       }
     }
     var classes: [Derived] = []
-    var size = 8
+    var size = 16
     while size <= 32768 {
       // As few pages as leave at most an eighth of the span behind the last slot.
       let pages = (1...10).first { $0 * 8192 >= size && ($0 * 8192 % size) * 8 <= $0 * 8192 }!
@@ -47,20 +47,20 @@ struct SizeClassTests {
   @Test("the table is what the rules derive")
   func derivation() {
     let derived = Self.derive()
-    #expect(derived.count == 67)
+    #expect(derived.count == 66)
     #expect(SizeClass.small.map { Derived(size: $0.slotSize, pages: $0.spanPages) } == derived)
     #expect(SizeClass.small.map(\.slotsPerSpan) == derived.map(\.slots))
   }
 
-  @Test("sizes ascend, are multiples of 8, and contain every power of two")
+  @Test("sizes ascend, are multiples of 8 from 16 on, and contain every power of two")
   func order() {
     let sizes = SizeClass.small.map(\.slotSize)
     #expect(zip(sizes, sizes.dropFirst()).allSatisfy { $0 < $1 })
     #expect(sizes.allSatisfy { $0 % 8 == 0 })
     #expect(sizes.filter { $0 >= 32 }.allSatisfy { $0 % 16 == 0 })
     #expect(sizes.filter { $0 >= 1024 }.allSatisfy { $0 % 128 == 0 })
-    for shift in 3...15 { #expect(sizes.contains(1 << shift)) }
-    #expect(sizes.first == 8)
+    for shift in 4...15 { #expect(sizes.contains(1 << shift)) }
+    #expect(sizes.first == 16)
     #expect(sizes.last == SizeClass.maxSmallSize)
   }
 
@@ -72,7 +72,7 @@ struct SizeClassTests {
       #expect(tail >= 0 && tail < sizeClass.slotSize)
       #expect(tail * 8 <= bytes, "class \(sizeClass.number)")
       #expect((1...10).contains(sizeClass.spanPages))
-      #expect(sizeClass.slotsPerSpan <= 1024)
+      #expect(sizeClass.slotsPerSpan <= 512)
     }
   }
 
@@ -105,7 +105,7 @@ struct SizeClassTests {
 
   @Test("what is larger than 32 KiB, or negative, has no class")
   func noClass() {
-    #expect(SizeClass.of(size: 32768) == SizeClass(67))
+    #expect(SizeClass.of(size: 32768) == SizeClass(66))
     #expect(SizeClass.of(size: 32769) == nil)
     #expect(SizeClass.of(size: .max) == nil)
     #expect(SizeClass.of(size: -1) == nil)
@@ -167,33 +167,45 @@ struct SizeClassTests {
     #expect(numbers == Set(0..<UInt8(SpanClass.count)))
   }
 
-  @Test("there is no 68th size class, no 136th span class, and no alignment of twelve")
+  @Test("there is no 67th size class, no 134th span class, and no alignment of twelve")
   func bounds() async {
     var result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-      _ = SizeClass(68)
+      _ = SizeClass(67)
     }
-    #expect(result.said("there are 68 size classes"))
+    #expect(result.said("there are 67 size classes"))
     result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-      _ = SpanClass(136)
+      _ = SpanClass(134)
     }
-    #expect(result.said("there are 136 span classes"))
+    #expect(result.said("there are 134 span classes"))
     result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       _ = SizeClass.of(size: 8, alignment: 12)
     }
     #expect(result.said("an alignment is a power of two"))
   }
 
-  @Test("the table is Go's")
+  @Test("slots start where multiples of their size lie, to the granule")
+  func starts() {
+    for sizeClass in SizeClass.small {
+      var expected: UInt = 0
+      for start in stride(from: 0, to: 64 * 16, by: sizeClass.slotSize) {
+        expected |= 1 << UInt(start / 16)
+      }
+      #expect(sizeClass.starts == expected, "class \(sizeClass.number)")
+    }
+    #expect(SizeClass.large.starts == 1)
+  }
+
+  @Test("the table is Go's without its slots of 8 bytes")
   func copy() {
     let sizes = [
-      8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256, 288, 320,
+      16, 24, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256, 288, 320,
       352, 384, 416, 448, 480, 512, 576, 640, 704, 768, 896, 1024, 1152, 1280, 1408, 1536, 1792,
       2048, 2304, 2688, 3072, 3200, 3456, 4096, 4864, 5376, 6144, 6528, 6784, 6912, 8192, 9472,
       9728, 10240, 10880, 12288, 13568, 14336, 16384, 18432, 19072, 20480, 21760, 24576, 27264,
       28672, 32768,
     ]
     let slots = [
-      1024, 512, 341, 256, 170, 128, 102, 85, 73, 64, 56, 51, 46, 42, 39, 36, 34, 32, 28, 25, 23,
+      512, 341, 256, 170, 128, 102, 85, 73, 64, 56, 51, 46, 42, 39, 36, 34, 32, 28, 25, 23,
       21, 19, 18, 17, 16, 14, 12, 11, 10, 9, 8, 7, 6, 11, 5, 9, 4, 7, 3, 8, 5, 7, 2, 5, 3, 4, 5, 6,
       7, 1, 6, 5, 4, 3, 2, 3, 4, 1, 4, 3, 2, 3, 1, 3, 2, 1,
     ]

@@ -65,7 +65,8 @@ extension HeapSpan {
   func setAllocated(_ slots: [Bool]) {
     for word in 0..<wordCount { unsafe allocated[word].store(0, ordering: .relaxed) }
     for (slot, isUsed) in slots.enumerated() where isUsed {
-      _ = unsafe allocated[slot >> 6].bitwiseOr(Self.bit(slot), ordering: .relaxed)
+      let (word, mask) = bit(ofSlot: slot)
+      _ = unsafe allocated[word].bitwiseOr(mask, ordering: .relaxed)
     }
     allocatedCount = slots.filter { $0 }.count
     freeIndex = 0
@@ -79,19 +80,25 @@ extension HeapSpan {
   }
 
   func setMark(_ slot: Int) {
-    _ = unsafe marks[slot >> 6].bitwiseOr(Self.bit(slot), ordering: .relaxed)
+    let (word, mask) = bit(ofSlot: slot)
+    _ = unsafe marks[word].bitwiseOr(mask, ordering: .relaxed)
   }
 
-  func setScanned(_ slot: Int) {
-    _ = unsafe scanned[slot >> 6].bitwiseOr(Self.bit(slot), ordering: .relaxed)
+  func clearMarks() {
+    for word in 0..<wordCount { unsafe marks[word].store(0, ordering: .relaxed) }
+  }
+
+  /// The slots that some bits of a word belong to.
+  func slots(ofWord word: Int, _ bits: UInt) -> [Int] {
+    (0..<64).filter { bits & 1 << UInt($0) != 0 }.map { slot(ofGranule: word * 64 + $0) }
   }
 
   /// Whether every bit of all three bitmaps is clear.
   var hasCleanBits: Bool {
     (0..<wordCount).allSatisfy { word in
       unsafe marks[word].load(ordering: .relaxed) == 0
-        && scanned[word].load(ordering: .relaxed) == 0
         && allocated[word].load(ordering: .relaxed) == 0
+        && held[word].load(ordering: .relaxed) == 0
     }
   }
 

@@ -68,7 +68,7 @@ import Testing
       return HeapRoot(list, in: mutator)
     }
     let statistics = heap.statistics
-    #expect(statistics.bySizeClass.count == 68)
+    #expect(statistics.bySizeClass.count == 67)
     #expect(statistics.bySizeClass.reduce(0) { $0 + $1.objects } == statistics.allocatedObjects)
     #expect(statistics.bySizeClass.reduce(0) { $0 + $1.bytes } == statistics.heapBytes)
     let spans = heap.core.pageHeap.usage.spanCount

@@ -240,6 +240,17 @@ static inline bool heap_test_and_set_bit(uintptr_t word, uintptr_t bit) {
   return (__atomic_fetch_or((uint64_t *)word, mask, __ATOMIC_SEQ_CST) & mask) != 0;
 }
 
+/// How many bits of 64 bytes are set. Nobody writes them meanwhile.
+///
+/// In C, with plain loads, because then the compiler counts several words at a time.
+HEAP_UNCHECKED
+static inline size_t heap_count_bits_of_line(uintptr_t line) {
+  const uint64_t *words = (const uint64_t *)line;
+  size_t count = 0;
+  for (int i = 0; i < 8; i++) count += (size_t)__builtin_popcountll(words[i]);
+  return count;
+}
+
 /// Tells the processor that the thread spins.
 static inline void heap_pause(void) {
 #if defined(__x86_64__)

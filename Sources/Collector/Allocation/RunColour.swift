@@ -26,12 +26,10 @@ internal import Synchronization
 extension AttachedMutator {
   // MARK: - Black
 
-  /// Marks slots as if they had been scanned.
+  /// Marks slots as if they had been scanned: they are put on no stack.
   func blacken(_ slots: SlotRange, of span: HeapSpan) {
     var marked = 0
-    slots.forEachWord { word, mask in
-      // Relaxed: the releasing store of the mark orders it.
-      _ = unsafe span.scanned[word].bitwiseOr(mask, ordering: .relaxed)
+    span.forEachWord(of: slots) { word, mask in
       // Pairs with the scanner's load of the mark (Marker+Scan).
       let old = unsafe span.marks[word].bitwiseOr(mask, ordering: .releasing).oldValue
       marked += (mask & ~old).nonzeroBitCount
@@ -53,10 +51,9 @@ extension AttachedMutator {
 
   private func whiten(_ slots: SlotRange, of span: HeapSpan) {
     var cleared = 0
-    slots.forEachWord { word, mask in
+    span.forEachWord(of: slots) { word, mask in
       // Relaxed: nobody marks, and the span's list hands it over.
       let old = unsafe span.marks[word].bitwiseAnd(~mask, ordering: .relaxed).oldValue
-      _ = unsafe span.scanned[word].bitwiseAnd(~mask, ordering: .relaxed)
       cleared += (old & mask).nonzeroBitCount
     }
     count(-cleared, of: span)

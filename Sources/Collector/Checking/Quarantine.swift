@@ -65,7 +65,7 @@ package final class Quarantine: Sendable {
     self.limit.store(limit, ordering: .relaxed)
   }
 
-  /// Which slots of a word of a span's slots are held from now on.
+  /// Which slots of a word of a span's bits are held from now on, one bit each.
   ///
   /// - Parameters:
   ///   - dead: the slots that this sweep frees.

@@ -235,7 +235,7 @@ extension HeapSpan {
     for word in 0..<wordCount {
       var bits = unsafe marks[word].load(ordering: .relaxed)
       while bits != 0 {
-        body(word << 6 + bits.trailingZeroBitCount)
+        body(slot(ofGranule: word << 6 + bits.trailingZeroBitCount))
         bits &= bits - 1
       }
     }

@@ -34,13 +34,13 @@ extension Marker {
   /// Scans a grey object, or a piece of one; whether it was small.
   @inline(__always)
   private mutating func scan(_ object: UInt) -> Bool {
-    let page = PageWord(of: object)
-    let size = heap_slot_size(page.sizeClass)
-    guard size != 0 else {
+    let page = PageLayout(of: object)
+    let slotSize = page.sizeClass.slotSize
+    guard slotSize != 0 else {
       scanLarge(object)
       return false
     }
-    scannedBytes &+= Int(bitPattern: UInt(size))
+    scannedBytes &+= slotSize
     if isChecked { checkReferences(of: object, page.layout) }
     scanObject(object, page.layout)
     return true
@@ -122,8 +122,9 @@ extension Marker {
     let end = card + CardTable.cardSize
     var slot = first
     while slot < span.slotCount, span.address(ofSlot: slot) < end {
+      let (word, mask) = span.bit(ofSlot: slot)
       // Acquiring: pairs with `blacken`. The slot has been zeroed.
-      if unsafe span.marks[slot >> 6].load(ordering: .acquiring) & HeapSpan.bit(slot) != 0 {
+      if unsafe span.marks[word].load(ordering: .acquiring) & mask != 0 {
         scanObject(span.address(ofSlot: slot), layout, within: card..<end)
       }
       slot += 1

@@ -86,25 +86,17 @@ internal import Synchronization
   private mutating func finish(_ object: UInt) {
     let bit = MarkBit(of: object)
     // A plain test first: most references lead to what is marked already.
-    guard heap_load_word(bit.word) &>> bit.number & 1 == 0,
-      !heap_test_and_set_bit(bit.word, bit.number)
-    else { return }
-    let page = PageWord(of: object)
+    guard !bit.isSet, !bit.testAndSet() else { return }
+    let page = PageLayout(of: object)
     // A broken reference may lead here and nowhere else for free.
     require(
       !page.isFree,
       "a reference leads to memory that was given back: a reference was probably kept where "
         + "the collector does not look; run with HEAP_CHECK=1 to find out which")
     markedObjects &+= 1
-    markedBytes &+= Int(bitPattern: Self.size(of: object, page))
+    let slotSize = page.sizeClass.slotSize
+    markedBytes &+= slotSize != 0 ? slotSize : Int(bitPattern: HeapSpan(holding: object).slotSize)
     if !page.isNoscan { push(object) }
-  }
-
-  /// Bytes of an object's slot.
-  @inline(__always)
-  static func size(of object: UInt, _ page: PageWord) -> UInt {
-    let size = heap_slot_size(page.sizeClass)
-    return size != 0 ? UInt(size) : HeapSpan(holding: object).slotSize
   }
 
   // MARK: - Grey objects

@@ -69,9 +69,8 @@ internal import Synchronization
   private static func fill(word: Int, dead: UInt, of span: HeapSpan) {
     var dead = dead
     while dead != 0 {
-      let slot = word << 6 + dead.trailingZeroBitCount
+      let start = span.address(ofGranule: word << 6 + dead.trailingZeroBitCount)
       dead &= dead - 1
-      let start = span.address(ofSlot: slot)
       // SAFETY: a slot that nothing refers to, of a span that the caller owns.
       unsafe UnsafeMutableRawPointer(bitPattern: start).unsafelyUnwrapped
         .initializeMemory(as: UInt8.self, repeating: Self.freedPattern, count: Int(span.slotSize))

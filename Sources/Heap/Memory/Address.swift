@@ -5,13 +5,13 @@
 //
 // Memory comes in four sizes, each a power of two and a number of the next smaller one:
 //
-//   arena  64 MiB   16 chunks    what is reserved from the system, aligned to its size
-//   chunk   4 MiB   512 pages    one bitmap and one leaf summary of the page allocator
-//   page    8 KiB   1024 words   the unit of spans
-//   word    8 bytes              the unit of marking, and the smallest slot
+//   arena    64 MiB    16 chunks      what is reserved from the system, aligned to its size
+//   chunk     4 MiB    512 pages      one bitmap and one leaf summary of the page allocator
+//   page      8 KiB    512 granules   the unit of spans
+//   granule  16 bytes                 what has a mark bit, and the smallest slot
 //
-// `Geometry` states three numbers (a page's size, pages of a chunk, chunks of an arena) and
-// derives the others. A 48-bit address space has 2^22 arenas, 2^26 chunks and 2^35 pages. Every
+// `Geometry` states four numbers (a granule's and a page's size, pages of a chunk, chunks of an
+// arena) and derives the others. A 48-bit address space has 2^22 arenas, 2^26 chunks and 2^35 pages. Every
 // packed field of this module is sized for those.
 //
 // The numbers of arenas, chunks and pages have types of their own: PageIndex.swift.
@@ -24,6 +24,7 @@
 
   // Logarithms. The names say of what, and in which unit: a chunk has 2^chunkPageShift pages.
 
+  @inlinable package static var granuleShift: UInt { 4 }
   @inlinable package static var pageShift: UInt { 13 }
   @inlinable package static var chunkPageShift: UInt { 9 }
   @inlinable package static var arenaChunkShift: UInt { 4 }
@@ -36,6 +37,7 @@
   @inlinable package static var arenaSize: Int { 1 << Int(arenaShift) }
   @inlinable package static var chunkSize: Int { 1 << Int(chunkShift) }
   @inlinable package static var pageSize: Int { 1 << Int(pageShift) }
+  @inlinable package static var granuleSize: UInt { 1 << granuleShift }
 
   // How many of one are in another.
 

@@ -117,6 +117,15 @@ package struct PageAllocator: ~Copyable {
 
   // MARK: - Taking and freeing
 
+  /// Whether all of certain pages are free. They may lie in no arena of the heap.
+  package func areFree(_ pages: PageRange) -> Bool {
+    var areFree = true
+    pages.forEachChunk { chunk, places in
+      areFree = areFree && tree.owns(chunk.arena) && Self.bitmap(of: chunk).containsAll(places)
+    }
+    return areFree
+  }
+
   /// Takes certain pages.
   ///
   /// - Precondition: all of them are free.

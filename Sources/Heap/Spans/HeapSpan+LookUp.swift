@@ -13,6 +13,16 @@
 internal import Synchronization
 
 extension HeapSpan {
+  /// The span that an object lies in.
+  /// - Precondition: the address is that of an object, or lies in one; it was read from the heap.
+  package init(holding object: UInt) {
+    let page = PageIndex(holding: object)
+    // Relaxed: the reference depends on it (Note [Publishing a span]).
+    let entry = unsafe PageEntry(
+      bits: ArenaTables.of(object).entry(page.inArena).pointee.load(ordering: .relaxed))
+    self = entry.span
+  }
+
   /// The allocated slot of the heap `owner` that a word points at or into, if there is one.
   package static func lookUp(_ word: UInt, owner: UInt) -> (span: HeapSpan, slot: Int)? {
     guard let (span, slot) = slot(of: word, owner: owner), span.isAllocated(slot) else {

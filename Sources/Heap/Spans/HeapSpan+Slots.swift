@@ -3,28 +3,32 @@
 
 // A span's slots and their bits.
 //
+// Slots are told by index, and what is kept of them by granule: a bit stands for 16 bytes of
+// address (SlotBits). Whatever goes through a span goes by words of bits.
+//
 // A run is a stretch of free slots, as long as can be. `nextRun` finds the next run at or after
-// `freeIndex`, by counting the trailing zeros of inverted words. The owner of the span zeroes and
+// `freeIndex`, by counting the trailing zeros of words. The owner of the span zeroes and
 // colours the slots, and only then `take` moves `freeIndex` to the end of the run. From that
 // moment every slot of the run counts as allocated. Another thread may have a stale word on its
 // stack that points there: it finds zeroes (`isAllocated`). A run that is not used up is handed
 // back by moving `freeIndex` to its first unused slot.
 //
-// Sweeping makes the marks the new `allocated` bits, and the new `scanned` bits, and then sets
-// `freeIndex` to 0. The marks stay: a minor cycle goes on from there. A full cycle clears them
-// first (`clearMarks`).
+// Sweeping makes the marks the new `allocated` bits, and then sets `freeIndex` to 0. The marks stay: a minor cycle goes on from there. A full cycle clears them
+// first (`PageHeap.clearMarks`).
 //
 // In checked mode slots are taken one by one (`freeSlot`), and a sweep may hold slots that it frees
 // out of use: a stale reference to such a slot finds no object there, and no other one either. A
-// held slot is one that is not allocated and whose `scanned` bit is set. It is never marked, so
-// that bit has no other use.
+// held slot is one that is not allocated and whose `held` bit is set. In other modes nobody writes
+// the `held` bits, nor reads them.
 //
 // Invariant   the slots in `freeIndex ..< slotCount` with a clear `allocated` bit are free,
 //             and zero unless the span is noscan or `needsZero`.
+//             bits are set at the starts of slots only.
 // Owner       the span's owner calls everything here except `isMarked`, `isAllocated` and
 //             `slot(holding:)`, which anybody may call.
 // Ordering    See Note [Publishing a run] in Documentation/MemoryOrdering.md.
 
+internal import CHeapShims
 public import Synchronization
 
 /// A stretch of slots, by index.
@@ -38,19 +42,6 @@ public import Synchronization
   }
 
   @inlinable package var count: Int { end - start }
-
-  /// Calls `body` with each word's number that the range has bits in, and those bits.
-  @inlinable @inline(__always)
-  package func forEachWord(_ body: (_ word: Int, _ mask: UInt) -> Void) {
-    var index = start
-    while index < end {
-      let low = index & 63
-      let high = min(64, low + end - index)
-      let mask = (high == 64 ? UInt.max : (1 << UInt(high)) - 1) & (UInt.max << UInt(low))
-      body(index >> 6, mask)
-      index += high - low
-    }
-  }
 }
 
 extension HeapSpan {
@@ -59,19 +50,13 @@ extension HeapSpan {
   @usableFromInline package typealias Words = UnsafeMutablePointer<Atomic<UInt>>
 
   @inlinable @inline(__always) func words(_ address: UInt) -> Words {
-    // SAFETY: inside the arena's tables; a span's bits fit into those of its first page.
+    // SAFETY: inside the arena's tables: a span of a small class lies in one arena, and of the
+    // bits of a large one the first word alone is used.
     unsafe UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
   }
 
-  /// gcmarkBits. Ordering: See Note [Span queue].
+  /// gcmarkBits. Ordering: See Note [Mark bits].
   @inlinable @inline(__always) package var marks: Words { unsafe words(record.pointee.markBits) }
-
-  /// Which slots have been scanned. Ordering: whoever sets a bit, scans the slot; the bit hands
-  /// nothing else over.
-  @inlinable @inline(__always) package var scanned: Words {
-    unsafe words(
-      record.pointee.markBits &+ (ArenaTables.Layout.scanned - ArenaTables.Layout.marks))
-  }
 
   /// allocBits. Owner: written by the sweeper, which owns the span.
   @inlinable @inline(__always) package var allocated: Words {
@@ -79,12 +64,19 @@ extension HeapSpan {
       record.pointee.markBits &+ (ArenaTables.Layout.allocated - ArenaTables.Layout.marks))
   }
 
-  @inlinable @inline(__always) package var wordCount: Int { (slotCount + 63) >> 6 }
+  /// Which slots are held out of use. Owner: the span's owner, in checked mode only.
+  @inlinable @inline(__always) package var held: Words {
+    unsafe words(record.pointee.markBits &+ (ArenaTables.Layout.held - ArenaTables.Layout.marks))
+  }
 
-  @inlinable @inline(__always) package static func bit(_ slot: Int) -> UInt { 1 << UInt(slot & 63) }
+  /// Words that have bits of the span, in each of the bitmaps.
+  @inlinable @inline(__always) package var wordCount: Int {
+    isLarge ? 1 : pageCount &* ArenaTables.Layout.wordsPerPage
+  }
 
   @inlinable package func isMarked(_ slot: Int) -> Bool {
-    unsafe marks[slot >> 6].load(ordering: .relaxed) & Self.bit(slot) != 0
+    let (word, mask) = bit(ofSlot: slot)
+    return unsafe marks[word].load(ordering: .relaxed) & mask != 0
   }
 
   // MARK: - Addresses
@@ -97,8 +89,7 @@ extension HeapSpan {
   /// - Precondition: `address` is in one of the span's pages.
   @inlinable @inline(__always) package func slot(holding address: UInt) -> Int? {
     if isLarge { return 0 }
-    let offset = address &- base
-    let slot = Int(truncatingIfNeeded: (offset &* UInt(unsafe record.pointee.reciprocal)) >> 32)
+    let slot = slot(dividing: address &- base)
     return slot < slotCount ? slot : nil
   }
 
@@ -106,8 +97,9 @@ extension HeapSpan {
   @inlinable @inline(__always) package func isAllocated(_ slot: Int) -> Bool {
     // Acquiring: pairs with the stores of `take` and `sweep`.
     if slot < Int(unsafe record.pointee.freeIndex.load(ordering: .acquiring)) { return true }
+    let (word, mask) = bit(ofSlot: slot)
     // Acquiring: pairs with `takeSlot`.
-    return unsafe allocated[slot >> 6].load(ordering: .acquiring) & Self.bit(slot) != 0
+    return unsafe allocated[word].load(ordering: .acquiring) & mask != 0
   }
 
   // MARK: - Runs
@@ -117,43 +109,43 @@ extension HeapSpan {
   /// - Parameter limit: slots at the most (stress takes them one at a time).
   /// - Precondition: the caller owns the span.
   package func nextRun(atMost limit: Int = .max) -> SlotRange? {
-    let count = slotCount
-    let bits = unsafe allocated
-    guard let start = firstClear(from: freeIndex) else { return nil }
-    // Find the next set one.
-    var end = start
-    while end < count {
-      let used = unsafe bits[end >> 6].load(ordering: .relaxed) >> UInt(end & 63)
-      if used != 0 {
-        end += used.trailingZeroBitCount
-        break
-      }
-      end = (end | 63) + 1
+    let (count, bits) = unsafe (slotCount, allocated)
+    var slot = freeIndex
+    // Most spans that are asked in vain are used up.
+    guard allocatedCount < count, slot < count else { return nil }
+    var (word, starts) = starts(from: slot)
+    var used = unsafe bits[word].load(ordering: .relaxed)
+    while starts & ~used == 0 {
+      slot = firstSlot(behindWord: word, of: slot)
+      guard slot < count else { return nil }
+      (word, starts) = self.starts(from: slot)
+      used = unsafe bits[word].load(ordering: .relaxed)
     }
-    end = min(end, count)
+    let place = (starts & ~used).trailingZeroBitCount
+    let start = self.slot(ofGranule: word << 6 + place)
+    guard start < count else { return nil }
+    // Of what is allocated, the next one behind.
+    used &= .max << UInt(place)
+    if used == 0 { used = unsafe nextWord(behind: &word, of: bits) }
+    var end = used == 0 ? count : self.slot(ofGranule: word << 6 + used.trailingZeroBitCount)
     if end - start > limit { end = start + limit }
     return SlotRange(start: start, end: end)
+  }
+
+  /// The next word that is not 0, or 0. `word` becomes its number.
+  private func nextWord(behind word: inout Int, of bits: Words) -> UInt {
+    for next in stride(from: word + 1, to: wordCount, by: 1) {
+      let used = unsafe bits[next].load(ordering: .relaxed)
+      word = next
+      if used != 0 { return used }
+    }
+    return 0
   }
 
   /// Takes what `nextRun` found: its slots are allocated from now on.
   package func take(_ run: SlotRange) {
     allocatedCount += run.count
     freeIndex = run.end
-  }
-
-  /// The first slot at or behind `start` whose `allocated` bit is clear.
-  private func firstClear(from start: Int) -> Int? {
-    let (count, bits) = unsafe (slotCount, allocated)
-    var slot = start
-    while slot < count {
-      let free = unsafe ~bits[slot >> 6].load(ordering: .relaxed) >> UInt(slot & 63)
-      if free != 0 {
-        slot += free.trailingZeroBitCount
-        return slot < count ? slot : nil
-      }
-      slot = (slot | 63) + 1
-    }
-    return nil
   }
 
   // MARK: - Single slots
@@ -174,19 +166,18 @@ extension HeapSpan {
 
   /// The first slot at or behind `start` that is neither allocated nor held.
   private func firstFree(from start: Int) -> Int? {
-    let (count, allocated, scanned) = unsafe (slotCount, allocated, scanned)
+    let (count, allocated, held) = unsafe (slotCount, allocated, held)
     var slot = start
     while slot < count {
-      let word = slot >> 6
+      let (word, starts) = starts(from: slot)
       let used =
-        unsafe allocated[word].load(ordering: .relaxed)
-        | scanned[word].load(ordering: .relaxed)
-      let free = ~used >> UInt(slot & 63)
+        unsafe allocated[word].load(ordering: .relaxed) | held[word].load(ordering: .relaxed)
+      let free = starts & ~used
       if free != 0 {
-        slot += free.trailingZeroBitCount
+        slot = self.slot(ofGranule: word << 6 + free.trailingZeroBitCount)
         return slot < count ? slot : nil
       }
-      slot = (slot | 63) + 1
+      slot = firstSlot(behindWord: word, of: slot)
     }
     return nil
   }
@@ -196,7 +187,8 @@ extension HeapSpan {
     allocatedCount += 1
     // Releasing: whoever finds the slot allocated finds zeroes in it. `freeIndex` stays where it
     // is, because the slots before this one may be free.
-    unsafe allocated[slot.start >> 6].bitwiseOr(Self.bit(slot.start), ordering: .releasing)
+    let (word, mask) = bit(ofSlot: slot.start)
+    unsafe allocated[word].bitwiseOr(mask, ordering: .releasing)
   }
 
   /// Gives the unused end of the current run back.
@@ -215,39 +207,17 @@ extension HeapSpan {
     package var freed: Int
   }
 
-  /// Makes the marks the new `allocated` and `scanned` bits.
+  /// Makes the marks the new `allocated` bits.
   ///
-  /// - Parameter onDead: called for each word of slots that die or are held; returns those of them
-  ///   that are held from now on. Checked mode gives it, to fill dead slots with a pattern; then
-  ///   each mark is checked, not only their number.
+  /// - Parameter onDead: called for each word with bits of slots that die or are held; returns the
+  ///   bits of those that are held from now on. Checked mode gives it, to fill dead slots with a
+  ///   pattern; then each mark is checked, not only their number.
   /// - Precondition: the caller owns the span, nobody marks, and no slot of it is in a run.
   package func sweep(
     to generation: Generation, onDead: ((_ word: Int, _ dead: UInt, _ held: UInt) -> UInt)? = nil
   ) -> SweepResult {
-    let (marks, scanned, allocated) = unsafe (marks, scanned, allocated)
-    let fresh = freeIndex
-    var live = 0
-    var heldSlots = 0
-    for word in 0..<wordCount {
-      let marked = unsafe marks[word].load(ordering: .relaxed)
-      var hold: UInt = 0
-      if let onDead {
-        let below = min(max(fresh - word << 6, 0), 64)
-        let was =
-          unsafe allocated[word].load(ordering: .relaxed)
-          | (below == 64 ? .max : (1 << UInt(below)) - 1)
-        if marked & ~was != 0 {
-          let slot = word << 6 + (marked & ~was).trailingZeroBitCount
-          brokenInvariant("Slot \(slot) of \(name) is marked, but free", isChecked: true)
-        }
-        let (dead, held) = unsafe (was & ~marked, scanned[word].load(ordering: .relaxed) & ~was)
-        if dead | held != 0 { hold = onDead(word, dead, held) }
-        heldSlots += hold.nonzeroBitCount
-      }
-      live += marked.nonzeroBitCount
-      unsafe allocated[word].store(marked, ordering: .relaxed)
-      unsafe scanned[word].store(marked | hold, ordering: .relaxed)
-    }
+    if let onDead { heldCount = findDead(onDead) }
+    let live = copyMarks()
     let freed = allocatedCount - live
     if freed < 0 {
       brokenInvariant(
@@ -255,29 +225,60 @@ extension HeapSpan {
         isChecked: onDead != nil)
     }
     allocatedCount = live
-    if onDead != nil { heldCount = heldSlots }
     // After the bits: whoever sees 0 here shall see the new ones.
     freeIndex = 0
     if freed > 0 { needsZero = true }
-    unsafe record.pointee.scanCursor.store(0, ordering: .relaxed)
     self.generation = generation
     unsafe record.pointee.isTouched = false
     return SweepResult(live: live, freed: freed)
   }
 
-  /// Makes every object white. What is held stays held.
-  ///
-  /// - Precondition: nobody marks, and nobody allocates black.
-  package func clearMarks() {
-    for word in 0..<wordCount {
-      // Looked at first: the bits of large objects lie far apart, and memory that was never
-      // written stays without backing.
-      let marked = unsafe marks[word].load(ordering: .relaxed)
-      guard marked != 0 else { continue }
-      unsafe marks[word].store(0, ordering: .relaxed)
-      _ = unsafe scanned[word].bitwiseAnd(~marked, ordering: .relaxed)
+  /// Makes the `allocated` bits what the marks are. How many there are.
+  private func copyMarks() -> Int {
+    let (marks, allocated) = unsafe (marks, allocated)
+    var live = 0
+    if slotSize <= Self.wordSize {
+      // Whole pages, and the bits of a page lie in one line.
+      for page in 0..<pageCount {
+        let first = page &* ArenaTables.Layout.wordsPerPage
+        live &+= heap_count_bits_of_line(UInt(bitPattern: unsafe marks + first))
+        for word in first..<first &+ ArenaTables.Layout.wordsPerPage {
+          let marked = unsafe marks[word].load(ordering: .relaxed)
+          unsafe allocated[word].store(marked, ordering: .relaxed)
+        }
+      }
+    } else {
+      // Slots start in few of the words.
+      forEachWord(of: SlotRange(start: 0, end: slotCount)) { word, _ in
+        let marked = unsafe marks[word].load(ordering: .relaxed)
+        live &+= marked.nonzeroBitCount
+        unsafe allocated[word].store(marked, ordering: .relaxed)
+      }
     }
-    unsafe record.pointee.scanCursor.store(0, ordering: .relaxed)
+    return live
+  }
+
+  /// What checked mode does before a sweep: `onDead` learns of dead and held slots. How many slots
+  /// are held from now on.
+  private func findDead(_ onDead: (_ word: Int, _ dead: UInt, _ held: UInt) -> UInt) -> Int {
+    var count = 0
+    forEachWord(of: SlotRange(start: 0, end: slotCount)) { word, slots in
+      let marked = unsafe marks[word].load(ordering: .relaxed)
+      let was =
+        unsafe allocated[word].load(ordering: .relaxed)
+        | (slots & bits(below: freeIndex, inWord: word))
+      if marked & ~was != 0 {
+        let granule = word << 6 + (marked & ~was).trailingZeroBitCount
+        brokenInvariant(
+          "Slot \(slot(ofGranule: granule)) of \(name) is marked, but free", isChecked: true)
+      }
+      let (dead, old) = unsafe (was & ~marked, held[word].load(ordering: .relaxed))
+      guard dead | old != 0 else { return }
+      let hold = onDead(word, dead, old)
+      unsafe held[word].store(hold, ordering: .relaxed)
+      count += hold.nonzeroBitCount
+    }
+    return count
   }
 
   // MARK: - Invariants
@@ -291,33 +292,62 @@ extension HeapSpan {
   package func checkInvariants(_ report: (String) -> Void) {
     guard isLive else { return report("\(name) is dead") }
     if freeIndex > slotCount { report("\(name): freeIndex \(freeIndex) of \(slotCount) slots") }
-    var (count, held) = (0, 0)
-    for slot in 0..<slotCount {
-      if isAllocated(slot) {
-        count += 1
-      } else if unsafe scanned[slot >> 6].load(ordering: .relaxed) & Self.bit(slot) != 0 {
-        held += 1
+    var slots = (starts: 0, allocated: 0)
+    forEachWord(of: SlotRange(start: 0, end: slotCount)) { word, mask in
+      let used =
+        unsafe allocated[word].load(ordering: .relaxed)
+        | (mask & bits(below: freeIndex, inWord: word))
+      slots.starts += mask.nonzeroBitCount
+      slots.allocated += used.nonzeroBitCount
+    }
+    if slots.starts != slotCount {
+      report("\(name): \(slots.starts) slots have a bit, of \(slotCount)")
+    }
+    if slots.allocated != allocatedCount {
+      report("\(name): \(slots.allocated) slots are allocated, the span counts \(allocatedCount)")
+    }
+    checkBits(report)
+    checkPages(report)
+  }
+
+  /// Bits that are set where no slot starts, and slots that are held.
+  private func checkBits(_ report: (String) -> Void) {
+    var starts = Array(repeating: 0 as UInt, count: wordCount)
+    forEachWord(of: SlotRange(start: 0, end: slotCount)) { starts[$0] = $1 }
+    var heldSlots = 0
+    for (word, starts) in starts.enumerated() {
+      let isHeld = unsafe held[word].load(ordering: .relaxed)
+      let isAllocated = unsafe allocated[word].load(ordering: .relaxed)
+      heldSlots += isHeld.nonzeroBitCount
+      if isHeld & isAllocated != 0 { report("\(name): a slot is allocated and held") }
+      let stray =
+        unsafe (marks[word].load(ordering: .relaxed) | isAllocated | isHeld) & ~starts
+      if stray != 0 {
+        report(
+          "\(name): bit \(word << 6 + stray.trailingZeroBitCount) is set, where no slot starts")
       }
     }
-    if count != allocatedCount {
-      report("\(name): \(count) slots are allocated, the span counts \(allocatedCount)")
+    if heldSlots != heldCount {
+      report("\(name): \(heldSlots) slots are held, the span counts \(heldCount)")
     }
-    if held != heldCount {
-      report("\(name): \(held) slots are held, the span counts \(heldCount)")
-    }
-    for slot in slotCount..<(wordCount * 64) {
-      let bit = Self.bit(slot)
-      let stray =
-        unsafe (marks[slot >> 6].load(ordering: .relaxed)
-        | allocated[slot >> 6].load(ordering: .relaxed)) & bit
-      if stray != 0 { report("\(name): bit \(slot) is set behind the last slot") }
+  }
+
+  private func checkPages(_ report: (String) -> Void) {
+    if !isLarge && firstPage.arena != (firstPage + (pageCount - 1)).arena {
+      report("\(name) crosses an arena's border")
     }
     for page in 0..<pageCount {
       let index = firstPage + page
+      let tables = ArenaTables.of(index.address)
       let entry = unsafe PageEntry(
-        bits: ArenaTables.of(index.address).entry(index.inArena).pointee.load(ordering: .relaxed))
-      if entry != PageEntry(span: self, spanClass: spanClass, pageInSpan: page) {
+        bits: tables.entry(index.inArena).pointee.load(ordering: .relaxed))
+      if entry != PageEntry(self) {
         report("\(name): the entry of page \(page) is of another span")
+      }
+      let kind = unsafe PageLayout(
+        bits: tables.layout(index.inArena).pointee.load(ordering: .relaxed))
+      if kind != PageLayout(layout, spanClass) {
+        report("\(name): page \(page) has another layout")
       }
     }
   }

@@ -4,12 +4,12 @@
 // A span: a run of pages cut into equal slots.
 //
 // The span's record is a descriptor beside the memory. Each slot has one bit in each of three
-// bitmaps of the arena's tables (ArenaTables), which start at the bits of the span's first page:
+// bitmaps of the arena's tables (ArenaTables), which start at the bits of the span's first page.
+// Where in them, the slot's address says (SlotBits):
 //
 //   allocated   allocBits: the slot was allocated as of the last sweep
 //   marks       gcmarkBits: the slot was found reachable in this cycle
-//   scanned     the slot's references have been read in this cycle (or need not be); of a slot
-//               that is not allocated: it is held out of use (checked mode)
+//   held        the slot is not allocated, and is held out of use (checked mode only)
 //
 // A slot counts as allocated when its `allocated` bit is set or its index is below
 // `freeIndex`. Sweeping makes the marks the new `allocated` bits, and leaves the marks as they
@@ -28,10 +28,9 @@
 // Whether a span has to be swept before slots are taken from it, its `generation` says, and
 // whether it was touched (allocated from) since it was swept last: Generation.swift.
 //
-// Owner       as in the table; `queueNext` belongs to whoever set `queued`.
-// Ordering    See Note [Publishing a span] and Note [Span queue] in
-//             Documentation/MemoryOrdering.md.
-// Slots and bits: HeapSpan+Slots.swift. Overview: Documentation/AllocatorTiers.md
+// Owner       as in the table.
+// Ordering    See Note [Publishing a span] in Documentation/MemoryOrdering.md.
+// Slots and bits: HeapSpan+Slots.swift, SlotBits.swift. Overview: Documentation/AllocatorTiers.md
 
 public import Synchronization
 
@@ -49,16 +48,14 @@ public import Synchronization
   @usableFromInline package var layout: HeapLayout
   @usableFromInline package var slotCount: UInt32
   @usableFromInline package var reciprocal: UInt32
+  /// In which of the first 64 granules slots start, one bit each (SlotBits).
+  @usableFromInline package var starts: UInt
   /// Slots below this index are allocated whatever their bit says.
   ///
   /// Owner: whoever owns the span. Ordering: stored releasing, after what the new value makes
   /// others believe: zeroed and coloured slots when it moves up, new `allocated` bits when a sweep
   /// sets it to 0. Read acquiring by whoever has a word that may point into the span.
   @usableFromInline package let freeIndex: Atomic<UInt32>
-  /// The span is in the mark queue. Ordering: See Note [Span queue].
-  @usableFromInline package let queued: Atomic<Bool>
-  /// The next span in a mark queue. Owner: the owner of the queue that the span is in.
-  @usableFromInline package var queueNext: UInt
 
   // What allocation and sweeping touch.
 
@@ -75,8 +72,6 @@ public import Synchronization
   @usableFromInline package var isTouched: Bool
   /// Free slots may hold something other than zeroes.
   @usableFromInline package var needsZero: Bool
-  /// Bytes of a large object that have been handed out for scanning in this cycle.
-  @usableFromInline package let scanCursor: Atomic<UInt>
   /// The next span of a shelf's list, or of the page heap's list of dead records.
   @usableFromInline package var listNext: UInt
   /// The shelf that the span belongs to.
@@ -158,39 +153,4 @@ public import Synchronization
     }
     nonmutating set { unsafe record.pointee.listNext = newValue?.address ?? 0 }
   }
-
-  @inlinable package var queueNext: HeapSpan? {
-    get {
-      let next = unsafe record.pointee.queueNext
-      return next == 0 ? nil : HeapSpan(address: next)
-    }
-    nonmutating set { unsafe record.pointee.queueNext = newValue?.address ?? 0 }
-  }
-}
-
-/// What a page's table entry says: which span it belongs to, and enough of that span to find
-/// a slot's mark bit without touching the span itself.
-///
-///     bits 0–47   address of the span's record; the whole entry is 0 for a free page
-///     bits 48–54  size class
-///     bit  55     noscan
-///     bits 56–63  the page's place in a span of a small class (10 pages at most)
-@frozen @usableFromInline package struct PageEntry: Equatable, Sendable {
-  @usableFromInline package let bits: UInt
-
-  @inlinable @inline(__always) package init(bits: UInt) { self.bits = bits }
-
-  package init(span: HeapSpan, spanClass: SpanClass, pageInSpan: Int) {
-    let place = spanClass.sizeClass.isLarge ? 0 : UInt(pageInSpan)
-    let size = UInt(spanClass.sizeClass.number)
-    bits = span.address | size << 48 | (spanClass.isNoscan ? 1 << 55 : 0) | place << 56
-  }
-
-  @inlinable @inline(__always) package var isFree: Bool { bits == 0 }
-  @inlinable @inline(__always) package var span: HeapSpan {
-    HeapSpan(address: bits & 0xffff_ffff_ffff)
-  }
-  @inlinable @inline(__always) package var sizeClass: UInt { (bits >> 48) & 0x7f }
-  @inlinable @inline(__always) package var isNoscan: Bool { bits & (1 << 55) != 0 }
-  @inlinable @inline(__always) package var pageInSpan: UInt { bits >> 56 }
 }

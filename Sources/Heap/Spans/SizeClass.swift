@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// Size classes: the 67 slot sizes that small objects are rounded up to, and class 0, large.
+// Size classes: the 66 slot sizes that small objects are rounded up to, and class 0, large.
 //
 // A span is cut into slots of one size. With few sizes, memory is lost inside the slots. With
-// many, it is lost in half-empty spans. The table is Go's current one, a compromise with rules:
+// many, it is lost in half-empty spans. The table is Go's current one without its smallest class,
+// a compromise with rules:
 //
-//   - sizes are multiples of 8; from 32 on of 16; from 128 on of an eighth of the power of two
-//     below; from 2048 on of 256; and every power of two from 8 to 32768 is a class;
+//   - sizes are multiples of 8, from 16 on; from 32 on of 16; from 128 on of an eighth of the
+//     power of two below; from 2048 on of 256; and every power of two from 16 to 32768 is a class;
 //   - a span has as few pages (10 at the most) as leave at most an eighth of it unused behind
 //     the last slot;
 //   - of sizes that would cut the same pages into the same number of slots, only the largest
@@ -17,6 +18,9 @@
 // is a span whose objects are all one byte larger than the slots of the class below: 17 % of it
 // is lost. SizeClassTests derives the table from these rules.
 //
+// No slot is smaller than 16 bytes, so that each has a bit of its own where a bit stands for 16
+// bytes (SlotBits).
+//
 // A slot's index is `offset / size`, computed as `offset * reciprocal >> 32`, which is exact for
 // every offset in a span. All numbers are loads from constant tables in HeapSizeClasses.h. Nothing
 // here takes a lock, is written, or needs initialising.
@@ -25,20 +29,20 @@
 
 public import CHeapShims
 
-/// One of 68 sizes of slots; class 0 stands for objects larger than all of them.
+/// One of 67 sizes of slots; class 0 stands for objects larger than all of them.
 @frozen @usableFromInline package struct SizeClass: Hashable, Sendable {
   // Invariant: below `count`.
   @usableFromInline package let number: UInt8
 
   /// - Precondition: `number` is below `count`.
   @inlinable package init(_ number: UInt8) {
-    require(number < 68, "there are 68 size classes, 0 to 67")
+    require(number < 67, "there are 67 size classes, 0 to 66")
     self.number = number
   }
 
   @inlinable @inline(__always) init(unchecked number: UInt8) { self.number = number }
 
-  @inlinable package static var count: Int { 68 }
+  @inlinable package static var count: Int { 67 }
 
   /// The class of objects over `maxSmallSize`: each has a span of its own.
   @inlinable package static var large: SizeClass { SizeClass(unchecked: 0) }
@@ -90,7 +94,7 @@ public import CHeapShims
   @inlinable @inline(__always)
   package var spanPages: Int { Int(bitPattern: heap_pages_of_span(number)) }
 
-  /// Slots of a span, at most 1024; 0 for `large`, whose spans have one.
+  /// Slots of a span, at most 512; 0 for `large`, whose spans have one.
   @inlinable @inline(__always)
   package var slotsPerSpan: Int { Int(bitPattern: heap_slots_of_span(number)) }
 
@@ -98,6 +102,10 @@ public import CHeapShims
   /// `large`: every offset is in slot 0.
   @inlinable @inline(__always)
   package var reciprocal: UInt32 { heap_reciprocal(number) }
+
+  /// In which of the first 64 granules of a span slots start, one bit each (SlotBits).
+  @inlinable @inline(__always)
+  package var starts: UInt { UInt(heap_slot_starts(number)) }
 }
 
 /// A size class, and whether the slots can hold references: what a span is for.
@@ -111,11 +119,11 @@ public import CHeapShims
 
   /// - Precondition: `number` is below `count`.
   @inlinable package init(_ number: UInt8) {
-    require(number < 136, "there are 136 span classes, 0 to 135")
+    require(number < 134, "there are 134 span classes, 0 to 133")
     self.number = number
   }
 
-  @inlinable package static var count: Int { 136 }
+  @inlinable package static var count: Int { 134 }
 
   @inlinable @inline(__always)
   package var sizeClass: SizeClass { SizeClass(unchecked: number >> 1) }

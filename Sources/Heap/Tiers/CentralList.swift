@@ -3,7 +3,7 @@
 
 // The central lists: all shelves of a heap, by span class and layout.
 //
-// A span holds objects of one layout, so there is a shelf for each layout and each of the 136
+// A span holds objects of one layout, so there is a shelf for each layout and each of the 134
 // span classes that the layout has objects in. An object layout has one shelf, because all its
 // objects have one size. An array layout has one in each size class in use, and one in class 0
 // for large arrays.

@@ -21,13 +21,13 @@
 extension PageHeap {
   // MARK: - Growth
 
-  /// Adds arenas for `count` contiguous pages and takes them; nil when the system refuses.
-  func grow(by count: Int) -> Found? {
+  /// Adds arenas for the pages of a request and takes them; nil when the system refuses.
+  func grow(for request: Request) -> Found? {
     growth.withLock { growth in
       // The thread that had the lock before may have added arenas, or put pages back.
-      let found = state.withLock { take(count, &$0) }
+      let found = state.withLock { take(request, &$0) }
       guard case .noPages = found else { return found }
-      let needed = (count + Geometry.pagesPerArena - 1) >> Int(Geometry.arenaPageShift)
+      let needed = (request.pageCount + Geometry.pagesPerArena - 1) >> Int(Geometry.arenaPageShift)
       guard let arenas = try? makeArenas(needed, at: growth.nextArena) else { return nil }
       growth.nextArena = arenas.upperBound.advanced(by: 1)
       return state.withLock { state in
@@ -35,7 +35,7 @@ extension PageHeap {
         let place = state.arenas.firstIndex { $0 > arenas.lowerBound } ?? state.arenas.endIndex
         state.arenas.insert(contentsOf: arenas, at: place)
         state.releasedPages += arenas.pages.count
-        return take(count, &state)
+        return take(request, &state)
       }
     }
   }

@@ -15,7 +15,8 @@
 //
 // A request that is refused, by the limit or by the system, leaves everything as it was.
 //
-// Invariant   a free page's slot bits are all zero and its table entry is 0.
+// Invariant   a free page's slot bits are all zero; its entry and its layout are 0.
+//             a span of a small class lies in one arena, so that its bits lie in a row.
 //             a page whose `released` bit is set is free, reads as zero and has no memory.
 // Guarded by  the two locks. Zeroing and filling in a span's record need neither: the caller
 //             owns the pages by then.
@@ -109,10 +110,18 @@ package final class PageHeap: Sendable {
   package func makeSpan(
     for shelf: SpanShelf, pageCount: Int, generation: Generation
   ) -> HeapSpan? {
-    guard let taken = take(pageCount) else { return nil }
+    let mayCross = shelf.spanClass.sizeClass.isLarge
+    guard let taken = take(Request(pageCount: pageCount, mayCross: mayCross)) else { return nil }
     initialize(taken, shelf: shelf, generation: generation)
     shelf.countSpans(1)
     return taken.span
+  }
+
+  /// What pages are looked for.
+  struct Request {
+    var pageCount: Int
+    /// They may lie in two arenas, or more.
+    var mayCross: Bool
   }
 
   /// What a new span is made of.
@@ -136,31 +145,33 @@ package final class PageHeap: Sendable {
 
   /// A record and free pages for a span. What is missing is got from the system, with no lock
   /// held that threads need which find what they look for.
-  private func take(_ pageCount: Int) -> Taken? {
-    var found = state.withLock { take(pageCount, &$0) }
+  private func take(_ request: Request) -> Taken? {
+    var found = state.withLock { take(request, &$0) }
     while true {
       switch found {
       case .taken(let taken): return taken
       case .tooMany: return nil
       case .noRecord:
         guard makeRecords() else { return nil }
-        found = state.withLock { take(pageCount, &$0) }
+        found = state.withLock { take(request, &$0) }
       case .noPages:
-        guard let grown = grow(by: pageCount) else { return nil }
+        guard let grown = grow(for: request) else { return nil }
         found = grown
       }
     }
   }
 
   /// One look, with the lock held. Nothing has changed unless the answer is `.taken`.
-  func take(_ pageCount: Int, _ state: inout State) -> Found {
+  func take(_ request: Request, _ state: inout State) -> Found {
+    let pageCount = request.pageCount
     guard pageCount <= min(pageLimit - state.pagesInUse, Self.machinePages) else {
       return .tooMany
     }
     guard !state.dead.isEmpty else { return .noRecord }
-    guard let pages = state.pages.allocate(pageCount), let span = state.dead.pop() else {
-      return .noPages
-    }
+    let found =
+      request.mayCross
+      ? state.pages.allocate(pageCount) : Self.allocateInOneArena(pageCount, &state.pages)
+    guard let pages = found, let span = state.dead.pop() else { return .noPages }
     var released = 0
     pages.forEachChunk { chunk, places in
       let bits = ArenaTables.of(chunk.address).releasedPages(of: chunk)
@@ -171,6 +182,30 @@ package final class PageHeap: Sendable {
     state.pagesInUse += pageCount
     state.spanCount += 1
     return .taken(Taken(span: span, pages: pages, needsZero: released < pageCount))
+  }
+
+  /// Free pages that lie in one arena, the lowest there are; nil if there are none.
+  private static func allocateInOneArena(
+    _ count: Int, _ pages: inout PageAllocator
+  ) -> PageRange? {
+    // The lowest pages lie across a border, and there are too few before it. They are kept aside,
+    // so that the next look finds others.
+    var aside: [PageRange] = []
+    defer { for across in aside { pages.free(across) } }
+    while let found = pages.allocate(count) {
+      let last = found.end + -1
+      guard found.start.arena != last.arena else { return found }
+      // Behind the border there may be enough, of which some have just been taken.
+      pages.free(found)
+      let behind = PageRange(last.arena.pages.start, count: count)
+      if pages.areFree(behind) {
+        pages.take(behind)
+        return behind
+      }
+      pages.take(found)
+      aside.append(found)
+    }
+    return nil
   }
 
   /// Records made at a time. More wastes memory in a small heap, less takes the lock more often
@@ -205,16 +240,16 @@ package final class PageHeap: Sendable {
         slotSize: UInt(sizeClass.isLarge ? pages.byteCount : sizeClass.slotSize),
         markBits: markBits, layout: shelf.layout,
         slotCount: sizeClass.isLarge ? 1 : UInt32(sizeClass.slotsPerSpan),
-        reciprocal: sizeClass.reciprocal, freeIndex: Atomic(0), queued: Atomic(false),
-        queueNext: 0, generation: Atomic(generation.bits), allocatedCount: 0,
-        pageCount: UInt32(pages.count), spanClass: spanClass, isLive: true, isTouched: true,
-        needsZero: taken.needsZero, scanCursor: Atomic(0), listNext: 0, shelf: shelf.address,
-        heldCount: 0))
+        reciprocal: sizeClass.reciprocal, starts: sizeClass.starts, freeIndex: Atomic(0),
+        generation: Atomic(generation.bits), allocatedCount: 0, pageCount: UInt32(pages.count),
+        spanClass: spanClass, isLive: true, isTouched: true, needsZero: taken.needsZero,
+        listNext: 0, shelf: shelf.address, heldCount: 0))
+    let (entry, layout) = (PageEntry(span), PageLayout(shelf.layout, spanClass))
     pages.forEach { page in
-      let entry = PageEntry(span: span, spanClass: spanClass, pageInSpan: page - first)
-      // Releasing: pairs with the address dependency of PageEntry readers.
-      unsafe ArenaTables.of(page.address).entry(page.inArena).pointee
-        .store(entry.bits, ordering: .releasing)
+      let tables = ArenaTables.of(page.address)
+      // Releasing: pairs with the address dependency of those who read them.
+      unsafe tables.entry(page.inArena).pointee.store(entry.bits, ordering: .releasing)
+      unsafe tables.layout(page.inArena).pointee.store(layout.bits, ordering: .releasing)
     }
   }
 
@@ -237,8 +272,9 @@ package final class PageHeap: Sendable {
       unsafe span.record.pointee.isLive = false
       span.shelf.countSpans(-1)
       span.pages.forEach { page in
-        unsafe ArenaTables.of(page.address).entry(page.inArena).pointee
-          .store(0, ordering: .relaxed)
+        let tables = ArenaTables.of(page.address)
+        unsafe tables.layout(page.inArena).pointee.store(0, ordering: .relaxed)
+        unsafe tables.entry(page.inArena).pointee.store(0, ordering: .relaxed)
       }
     }
     state.withLock { state in
@@ -256,24 +292,20 @@ package final class PageHeap: Sendable {
   /// The arenas, as of now.
   package var arenas: [ArenaIndex] { state.withLock { $0.arenas } }
 
-  /// Makes every object white, and takes back that any was scanned.
+  /// Makes every object white.
+  ///
+  /// Goes through the tables of the pages in use, and touches no record.
   ///
   /// - Precondition: nobody marks, sweeps or allocates black.
-  /// - Complexity: O(spans).
+  /// - Complexity: O(pages).
   package func clearMarks() {
     for arena in arenas {
       let tables = ArenaTables.of(arena.address)
-      var page = arena.pages.start
-      while page < arena.pages.end {
-        // Acquiring: a span that another thread makes is seen with its record filled in.
-        let entry = unsafe PageEntry(
-          bits: tables.entry(page.inArena).pointee.load(ordering: .acquiring))
-        guard !entry.isFree, entry.span.firstPage == page else {
-          page = page + 1
-          continue
+      arena.pages.forEach { page in
+        // Relaxed: of a span that another thread makes meanwhile nothing is marked.
+        if unsafe tables.layout(page.inArena).pointee.load(ordering: .relaxed) != 0 {
+          tables.clearSlotBits(ArenaTables.Layout.marks, page.inArena)
         }
-        entry.span.clearMarks()
-        page = page + entry.span.pageCount
       }
     }
   }
@@ -338,6 +370,10 @@ package final class PageHeap: Sendable {
         if isReleased && !isFree { report("page \(page) is released and in use") }
         let hasSpan = unsafe tables.entry(page.inArena).pointee.load(ordering: .relaxed) != 0
         if isFree == hasSpan { report("\(page): free is \(isFree), has span is \(hasSpan)") }
+        let hasLayout = unsafe tables.layout(page.inArena).pointee.load(ordering: .relaxed) != 0
+        if hasLayout != hasSpan {
+          report("\(page): has span is \(hasSpan), has layout is \(hasLayout)")
+        }
       }
     }
     return count

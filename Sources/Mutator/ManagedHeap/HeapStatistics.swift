@@ -99,7 +99,7 @@ public struct HeapStatistics: Hashable, Sendable {
 
   /// The part of a heap that one size class has.
   public struct SizeClassStatistics: Hashable, Sendable {
-    /// The size class: 1 to 67 by slot size, 0 for large objects.
+    /// The size class: 1 to 66 by slot size, 0 for large objects.
     public let sizeClass: Int
     /// Bytes of a slot; 0 for large objects, which have a size each.
     public let slotSize: Int

@@ -10,7 +10,7 @@
 internal import Heap
 
 extension ObjectLayout {
-  /// The size class that objects of the type are allocated in, 1 to 67; 0 for large objects.
+  /// The size class that objects of the type are allocated in, 1 to 66; 0 for large objects.
   public var sizeClass: Int { Int(slotClass.number) }
 
   /// Bytes that an object takes: its slot, or its pages when it is large.

@@ -54,7 +54,7 @@ package final class TypeTable: Sendable {
 
   // MARK: - Tiny values
 
-  private static var tinyClass: SizeClass { SizeClass(2) }
+  private static var tinyClass: SizeClass { SizeClass(1) }
 
   /// Where the slots come from that tiny values share.
   func tinySlots() throws(HeapError) -> SpanShelf {
