@@ -292,32 +292,21 @@ extension HeapSpan {
   package func checkInvariants(_ report: (String) -> Void) {
     guard isLive else { return report("\(name) is dead") }
     if freeIndex > slotCount { report("\(name): freeIndex \(freeIndex) of \(slotCount) slots") }
-    var slots = (starts: 0, allocated: 0)
-    forEachWord(of: SlotRange(start: 0, end: slotCount)) { word, mask in
-      let used =
-        unsafe allocated[word].load(ordering: .relaxed)
-        | (mask & bits(below: freeIndex, inWord: word))
-      slots.starts += mask.nonzeroBitCount
-      slots.allocated += used.nonzeroBitCount
-    }
-    if slots.starts != slotCount {
-      report("\(name): \(slots.starts) slots have a bit, of \(slotCount)")
-    }
-    if slots.allocated != allocatedCount {
-      report("\(name): \(slots.allocated) slots are allocated, the span counts \(allocatedCount)")
-    }
     checkBits(report)
     checkPages(report)
   }
 
-  /// Bits that are set where no slot starts, and slots that are held.
+  /// Reports bits that are set where no slot starts, and counts that are wrong.
   private func checkBits(_ report: (String) -> Void) {
     var starts = Array(repeating: 0 as UInt, count: wordCount)
     forEachWord(of: SlotRange(start: 0, end: slotCount)) { starts[$0] = $1 }
-    var heldSlots = 0
+    var (allocatedSlots, heldSlots) = (0, 0)
     for (word, starts) in starts.enumerated() {
       let isHeld = unsafe held[word].load(ordering: .relaxed)
-      let isAllocated = unsafe allocated[word].load(ordering: .relaxed)
+      let isAllocated =
+        unsafe allocated[word].load(ordering: .relaxed)
+        | (starts & bits(below: freeIndex, inWord: word))
+      allocatedSlots += isAllocated.nonzeroBitCount
       heldSlots += isHeld.nonzeroBitCount
       if isHeld & isAllocated != 0 { report("\(name): a slot is allocated and held") }
       let stray =
@@ -326,6 +315,9 @@ extension HeapSpan {
         report(
           "\(name): bit \(word << 6 + stray.trailingZeroBitCount) is set, where no slot starts")
       }
+    }
+    if allocatedSlots != allocatedCount {
+      report("\(name): \(allocatedSlots) slots are allocated, the span counts \(allocatedCount)")
     }
     if heldSlots != heldCount {
       report("\(name): \(heldSlots) slots are held, the span counts \(heldCount)")
