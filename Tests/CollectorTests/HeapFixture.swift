@@ -232,6 +232,19 @@ struct Program {
     return place
   }
 
+  /// An object of any layout, small or large.
+  func makeObject(_ layout: HeapLayout) -> UInt {
+    let size = Int(layout.size)
+    let object =
+      if let sizeClass = SizeClass.of(size: size) {
+        take(layout, in: sizeClass)
+      } else {
+        heap.allocator.takeLarge(mutator, shelf: fixture.shelf(layout, in: .large), size: size)
+      }
+    guard let object else { broken("no memory for an object of \(size) bytes") }
+    return object
+  }
+
   func makeArray(count: Int) -> UInt {
     guard let array = tryArray(fixture.array, count: count) else {
       broken("no memory for an array")

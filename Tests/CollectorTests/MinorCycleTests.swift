@@ -94,6 +94,34 @@ struct MinorCycleTests {
     #expect(fixture.problems.isEmpty)
   }
 
+  @Test("of an old object larger than a card, what lies on a card that was written is scanned")
+  func largeObjects() throws {
+    // Of 24 KiB, in a span of three pages, and of 64 KiB. Every other word is a reference.
+    for size in [24 << 10, 64 << 10] {
+      let layout = try fixture.heap.register(
+        .init(
+          kind: .object, size: size, alignment: 8,
+          references: Array(stride(from: 8, to: size, by: 16))),
+        name: "Large")
+      fixture.attached { program in
+        let old = program.root(program.makeObject(layout))
+        program.cycle()
+        for place in [8, 2040, 2056, 4072, size / 2 + 8, size - 8] {
+          let node = program.makeNode(value: UInt(place))
+          program.store(node, into: old.reference, place)
+          // Not a reference: nothing that lies there is kept.
+          program.initialize(old.reference, place - 8, program.makeNode())
+          program.cycle(.minor)
+          #expect(nodes.contains(node), "the node at \(place) of \(size) is lost")
+        }
+        #expect(nodes.count == 6)
+        program.drop(old)
+        program.cycle()
+      }
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
   @Test("cards are clean after a cycle of either kind", arguments: [CycleKind.minor, .full])
   func cleanCards(kind: CycleKind) {
     fixture.attached { program in

@@ -38,7 +38,7 @@ struct ArenaTablesTests {
       #expect(table % 64 == 0, "a page's bits do not share a cache line with another's")
     }
     // What Documentation states as the share of the heap.
-    #expect((0.033..<0.035).contains(Double(Layout.size) / Double(Geometry.arenaSize)))
+    #expect((0.026..<0.027).contains(Double(Layout.size) / Double(Geometry.arenaSize)))
   }
 
   @Test("any word can be looked up, and one outside every arena finds nothing")

@@ -8,6 +8,7 @@
 // their own since the provocation is the process's.
 
 import CHeapShims
+import Foundation
 import Glibc
 import Heap
 import Synchronization
@@ -435,6 +436,29 @@ struct PageHeapTests {
       #expect((0..<span.slotCount).allSatisfy { span.isAllocated($0) })
       #expect(reports(span.checkInvariants).isEmpty)
     }
+  }
+
+  @Test("huge pages are asked for behind the first 4 MiB of a heap, unless it is told otherwise")
+  func hugePages() throws {
+    let hasHugePages = FileManager.default.fileExists(atPath: "/sys/kernel/mm/transparent_hugepage")
+    func flags(_ policy: PageHeap.HugePagePolicy) throws -> [Bool] {
+      let fixture = try SpanFixture(hugePages: policy)
+      let shelf = try fixture.shelf(size: 40_000)
+      // Two arenas.
+      let large = try (0..<2).map { _ in
+        try #require(
+          fixture.pages.makeSpan(
+            for: shelf, pageCount: Geometry.pagesPerArena - 5, generation: 2))
+      }
+      let (first, second) = (large[0].base, large[1].base)
+      return try [first, first + 4 << 20 - 1, first + 4 << 20, second].map {
+        try mappingFlags(at: $0).contains("hg")
+      }
+    }
+    #expect(try flags(.automatic) == [false, false, hasHugePages, hasHugePages])
+    #expect(try flags(.system) == [false, false, false, false])
+    #expect(try flags(.always) == Array(repeating: hasHugePages, count: 4))
+    #expect(try flags(.never) == [false, false, false, false])
   }
 
   // MARK: - Giving back

@@ -16,8 +16,8 @@ struct SpanFixture {
   let pages: PageHeap
   let central: CentralLists
 
-  init(byteLimit: Int? = nil) throws {
-    pages = try PageHeap(hugePages: .system, byteLimit: byteLimit)
+  init(byteLimit: Int? = nil, hugePages: PageHeap.HugePagePolicy = .system) throws {
+    pages = try PageHeap(hugePages: hugePages, byteLimit: byteLimit)
     central = CentralLists(memory: pages.memory)
   }
 

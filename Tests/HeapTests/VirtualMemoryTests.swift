@@ -143,30 +143,11 @@ struct VirtualMemoryTests {
     try VirtualMemory.commit(address, size: size)
     let hasHugePages = FileManager.default.fileExists(atPath: "/sys/kernel/mm/transparent_hugepage")
     VirtualMemory.adviseHugePages(address, size: size, wanted: true)
-    #expect(try flags(at: address).contains("hg") == hasHugePages)
+    #expect(try mappingFlags(at: address).contains("hg") == hasHugePages)
     VirtualMemory.adviseHugePages(address, size: size, wanted: false)
-    #expect(try flags(at: address).contains("nh") == hasHugePages)
+    #expect(try mappingFlags(at: address).contains("nh") == hasHugePages)
     write(1, at: address)
     #expect(word(at: address) == 1)
-  }
-
-  /// What the kernel says of the mapping that holds an address (VmFlags in /proc/self/smaps).
-  private func flags(at address: UInt) throws -> [Substring] {
-    // To its end: the file says that it has no bytes.
-    let file = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
-    let text = String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self)
-    var isHere = false
-    for line in text.split(separator: "\n") {
-      let words = line.split(separator: " ")
-      if let range = words.first?.split(separator: "-"), range.count == 2,
-        let start = UInt(range[0], radix: 16), let end = UInt(range[1], radix: 16)
-      {
-        isHere = start <= address && address < end
-      }
-      if isHere, words.first == "VmFlags:" { return Array(words.dropFirst()) }
-    }
-    Issue.record("no mapping holds \(String(address, radix: 16))")
-    return []
   }
 
   // MARK: - Failing
@@ -235,4 +216,23 @@ struct VirtualMemoryTests {
       precondition(after - before < size, "\(after - before) bytes of addresses were kept")
     }
   }
+}
+
+/// What the kernel says of the mapping that holds an address (VmFlags in /proc/self/smaps).
+func mappingFlags(at address: UInt) throws -> [Substring] {
+  // To its end: the file says that it has no bytes.
+  let file = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+  let text = String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self)
+  var isHere = false
+  for line in text.split(separator: "\n") {
+    let words = line.split(separator: " ")
+    if let range = words.first?.split(separator: "-"), range.count == 2,
+      let start = UInt(range[0], radix: 16), let end = UInt(range[1], radix: 16)
+    {
+      isHere = start <= address && address < end
+    }
+    if isHere, words.first == "VmFlags:" { return Array(words.dropFirst()) }
+  }
+  Issue.record("no mapping holds \(String(address, radix: 16))")
+  return []
 }

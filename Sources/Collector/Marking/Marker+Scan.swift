@@ -109,25 +109,43 @@ extension Marker {
     let first = array &+ layout.elementsOffset
     for i in range { scanFields(first &+ i &* layout.size, layout) }
   }
+}
+
+extension Marker {
+  // MARK: - Cards
 
   /// Marks what the old objects on a card refer to, as far as the references lie on it.
   ///
   /// All marked objects are taken for old ones. One may have been found in this cycle; then it is
   /// read again later, and one that its owner is about to initialise has zeroes or references.
   mutating func scanCard(_ card: UInt) {
-    guard let (span, first) = HeapSpan.slot(of: card, owner: owner), !span.layout.isNoscan else {
+    guard let (span, slot) = HeapSpan.slot(of: card, owner: owner), !span.layout.isNoscan else {
       return
     }
-    let layout = span.layout
-    let end = card + CardTable.cardSize
-    var slot = first
-    while slot < span.slotCount, span.address(ofSlot: slot) < end {
+    let (layout, end) = (span.layout, card &+ CardTable.cardSize)
+    let first = span.address(ofSlot: slot)
+    if first < card {
       let (word, mask) = span.bit(ofSlot: slot)
       // Acquiring: pairs with `blacken`. The slot has been zeroed.
       if unsafe span.marks[word].load(ordering: .acquiring) & mask != 0 {
-        scanObject(span.address(ofSlot: slot), layout, within: card..<end)
+        scanObject(first, layout, within: card..<end)
       }
-      slot += 1
+    }
+    // A card's bits are whole words.
+    let words = Int(bitPattern: (card &- span.base) / HeapSpan.wordSize)
+    let wordsOfCard = Int(bitPattern: CardTable.cardSize / HeapSpan.wordSize)
+    for word in words..<max(words, min(words &+ wordsOfCard, span.wordCount)) {
+      // Acquiring, as above.
+      var marked = unsafe span.marks[word].load(ordering: .acquiring)
+      while marked != 0 {
+        let object = span.address(ofGranule: word << 6 &+ marked.trailingZeroBitCount)
+        marked &= marked &- 1
+        if object &+ span.slotSize <= end {
+          scanObject(object, layout)
+        } else {
+          scanObject(object, layout, within: card..<end)
+        }
+      }
     }
   }
 
@@ -135,26 +153,41 @@ extension Marker {
   private mutating func scanObject(_ object: UInt, _ layout: HeapLayout, within range: Range<UInt>)
   {
     guard layout.kind == .array else { return scanFields(object, layout, within: range) }
-    let first = object + layout.elementsOffset
-    let count = heap_load_word(object)
-    guard range.upperBound > first, layout.size > 0 else { return }
-    let begin = range.lowerBound > first ? (range.lowerBound - first) / layout.size : 0
-    let end = min(count, (range.upperBound - first + layout.size - 1) / layout.size)
+    let first = object &+ layout.elementsOffset
+    guard range.upperBound > first else { return }
+    let begin = range.lowerBound > first ? (range.lowerBound &- first) / layout.size : 0
+    let end = min(
+      heap_load_word(object), (range.upperBound &- first &+ layout.size &- 1) / layout.size)
     guard begin < end else { return }
-    for i in begin..<end { scanFields(first + i * layout.size, layout, within: range) }
+    for i in begin..<end { scanFields(first &+ i &* layout.size, layout, within: range) }
   }
 
   private mutating func scanFields(_ start: UInt, _ layout: HeapLayout, within range: Range<UInt>) {
-    let record = unsafe layout.record
-    for i in unsafe 0..<record.pointee.referenceCount {
-      let place = start + UInt(unsafe record.pointee.references[i])
-      guard range.contains(place) else { continue }
-      let word = heap_load_word(place)
+    // A value may be much larger than a card: the offsets on the card are looked for.
+    let low = range.lowerBound > start ? range.lowerBound &- start : 0
+    guard range.upperBound > start else { return }
+    let offsets = low..<max(low, range.upperBound &- start)
+    unsafe layout.references.forEach(in: offsets) { offset in
+      let word = heap_load_word(start &+ offset)
       if word != 0 { mark(word) }
     }
-    for i in unsafe layout.ambiguous.indices {
-      let place = start + UInt(unsafe layout.ambiguous[i])
-      if range.contains(place) { markConservatively(heap_load_word(place)) }
+    unsafe layout.ambiguous.forEach(in: offsets) { offset in
+      markConservatively(heap_load_word(start &+ offset))
+    }
+  }
+}
+
+extension UnsafeBufferPointer<UInt32> {
+  /// Calls `body` with every offset of a sorted list that lies in a range.
+  fileprivate func forEach(in range: Range<UInt>, _ body: (UInt) -> Void) {
+    var (low, high) = (0, count)
+    while low < high {
+      let middle = (low + high) / 2
+      if unsafe UInt(self[middle]) < range.lowerBound { low = middle + 1 } else { high = middle }
+    }
+    while low < count, unsafe UInt(self[low]) < range.upperBound {
+      body(unsafe UInt(self[low]))
+      low += 1
     }
   }
 }

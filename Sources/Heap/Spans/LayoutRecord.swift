@@ -124,8 +124,12 @@
     let layout = HeapLayout(address: address)
     let references = unsafe UnsafeMutablePointer<UInt32>(bitPattern: table).unsafelyUnwrapped
     let ambiguous = unsafe references + description.references.count
-    for (i, offset) in description.references.enumerated() { unsafe references[i] = UInt32(offset) }
-    for (i, offset) in description.ambiguous.enumerated() { unsafe ambiguous[i] = UInt32(offset) }
+    for (i, offset) in description.references.sorted().enumerated() {
+      unsafe references[i] = UInt32(offset)
+    }
+    for (i, offset) in description.ambiguous.sorted().enumerated() {
+      unsafe ambiguous[i] = UInt32(offset)
+    }
     unsafe layout.record.initialize(
       to: LayoutRecord(
         kind: description.kind, isNoscan: offsets == 0, isTiny: description.isTiny,

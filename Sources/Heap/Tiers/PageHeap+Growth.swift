@@ -65,12 +65,27 @@ extension PageHeap {
       VirtualMemory.release(address, size: size)
       throw error
     }
+    adviseHugePages(address, size: size)
+    return arenas
+  }
+
+  /// Bytes of a heap, from its lowest address on, for which no huge pages are asked. More spares a
+  /// small heap memory that it does not use, less spares a larger one misses of the translation
+  /// cache.
+  private static var smallPagesFirst: Int { Geometry.chunkSize }
+
+  /// A heap that is larger than a few MiB and is used in no order waits for the translation of
+  /// addresses as often as for memory. Free pages are taken in order of address, so a heap has no
+  /// more than one huge page that it uses in part.
+  private func adviseHugePages(_ address: UInt, size: Int) {
     switch hugePages {
+    case .automatic:
+      let first = state.withLock { $0.arenas.isEmpty } ? Self.smallPagesFirst : 0
+      VirtualMemory.adviseHugePages(address + UInt(first), size: size - first, wanted: true)
     case .system: break
     case .always: VirtualMemory.adviseHugePages(address, size: size, wanted: true)
     case .never: VirtualMemory.adviseHugePages(address, size: size, wanted: false)
     }
-    return arenas
   }
 
   // MARK: - Giving back

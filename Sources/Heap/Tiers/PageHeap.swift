@@ -29,7 +29,7 @@ internal import Synchronization
 /// Pages and spans: where every other tier's memory comes from.
 package final class PageHeap: Sendable {
   /// What is done about huge pages in an arena.
-  package enum HugePagePolicy: Sendable { case system, always, never }
+  package enum HugePagePolicy: Sendable { case automatic, system, always, never }
 
   struct State: ~Copyable {
     var pages: PageAllocator

@@ -203,6 +203,7 @@ extension CollectorOptions {
     minimumHeap = configuration.minimumHeap
     workers = configuration.workers ?? max(1, Int(heap_processor_count()) / 4)
     switch configuration.hugePages {
+    case .automatic: hugePages = .automatic
     case .system: hugePages = .system
     case .always: hugePages = .always
     case .never: hugePages = .never
