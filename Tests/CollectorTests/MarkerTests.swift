@@ -61,7 +61,8 @@ struct MarkerTests {
   @Test("objects in every page of a span of ten are found and marked")
   func manyPages() throws {
     fixture.attached { program in
-      let sizeClass = SizeClass(64)  // Three slots, which begin in the first, fourth and seventh page.
+      // Three slots, which begin in the first, fourth and seventh page.
+      let sizeClass = SizeClass(64)
       #expect(sizeClass.spanPages == 10)
       let mine = (0..<3).compactMap { _ in program.take(fixture.bytes, in: sizeClass) }
       #expect(Set(mine.map { fixture.place(of: $0)?.span }).count == 1)

@@ -79,8 +79,9 @@ struct SlotBitsTests {
     var random = RandomNumbers("ranges")
     try forEachClass { span in
       for round in 0..<40 {
-        let start = round == 0 ? 0 : Int.random(in: 0...span.slotCount, using: &random)
-        let end = round == 0 ? span.slotCount : Int.random(in: start...span.slotCount, using: &random)
+        let count = span.slotCount
+        let start = round == 0 ? 0 : Int.random(in: 0...count, using: &random)
+        let end = round == 0 ? count : Int.random(in: start...count, using: &random)
         var seen: [Int] = []
         var lastWord = -1
         span.forEachWord(of: SlotRange(start: start, end: end)) { word, mask in

@@ -338,7 +338,8 @@ extension HeapSpan {
         unsafe (marks[word].load(ordering: .relaxed) | scanned[word].load(ordering: .relaxed)
         | isAllocated | isHeld) & ~starts
       if stray != 0 {
-        report("\(name): bit \(word << 6 + stray.trailingZeroBitCount) is set, where no slot starts")
+        let bit = word << 6 + stray.trailingZeroBitCount
+        report("\(name): bit \(bit) is set, where no slot starts")
       }
     }
     if allocatedSlots != allocatedCount {
@@ -358,7 +359,9 @@ extension HeapSpan {
       let tables = ArenaTables.of(index.address)
       let entry = unsafe PageEntry(
         bits: tables.entry(index.inArena).pointee.load(ordering: .relaxed))
-      if entry != PageEntry(self) { report("\(name): the entry of page \(page) is of another span") }
+      if entry != PageEntry(self) {
+        report("\(name): the entry of page \(page) is of another span")
+      }
       let kind = unsafe PageLayout(
         bits: tables.layout(index.inArena).pointee.load(ordering: .relaxed))
       if kind != PageLayout(layout, spanClass) {

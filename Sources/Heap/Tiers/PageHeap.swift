@@ -240,11 +240,11 @@ package final class PageHeap: Sendable {
         slotSize: UInt(sizeClass.isLarge ? pages.byteCount : sizeClass.slotSize),
         markBits: markBits, layout: shelf.layout,
         slotCount: sizeClass.isLarge ? 1 : UInt32(sizeClass.slotsPerSpan),
-        reciprocal: sizeClass.reciprocal, starts: sizeClass.starts, freeIndex: Atomic(0), queued: Atomic(false),
-        queueNext: 0, generation: Atomic(generation.bits), allocatedCount: 0,
-        pageCount: UInt32(pages.count), spanClass: spanClass, isLive: true, isTouched: true,
-        needsZero: taken.needsZero, scanCursor: Atomic(0), listNext: 0, shelf: shelf.address,
-        heldCount: 0))
+        reciprocal: sizeClass.reciprocal, starts: sizeClass.starts, freeIndex: Atomic(0),
+        queued: Atomic(false), queueNext: 0, generation: Atomic(generation.bits),
+        allocatedCount: 0, pageCount: UInt32(pages.count), spanClass: spanClass, isLive: true,
+        isTouched: true, needsZero: taken.needsZero, scanCursor: Atomic(0), listNext: 0,
+        shelf: shelf.address, heldCount: 0))
     let (entry, layout) = (PageEntry(span), PageLayout(shelf.layout, spanClass))
     pages.forEach { page in
       let tables = ArenaTables.of(page.address)
