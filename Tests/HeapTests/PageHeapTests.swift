@@ -412,7 +412,7 @@ struct PageHeapTests {
   // MARK: - Marks
 
   @Test(
-    "clearing the marks makes every object white, in each page of each class, and of large ones")
+    "clearing the marks makes every object white, on each page of each class, and large ones")
   func clearMarks() throws {
     let fixture = try SpanFixture()
     var spans: [HeapSpan] = []
