@@ -77,6 +77,8 @@ check probe_increment 5
 check probe_safepoint 9 safepointSlow
 check probe_array_sum 60 indexOutOfRange
 check probe_array_store 36 recordSlow indexOutOfRange
+check probe_store_element 33 recordSlow indexOutOfRange
+check probe_load_element 9 indexOutOfRange
 
 echo "$((checks - failures)) passed, $failures failed"
 [ "$failures" -eq 0 ]

@@ -123,6 +123,18 @@ func arrayStore(_ array: UInt, _ index: Int, _ value: UInt) {
   array[index] = unsafe unsafeBitCast(value, to: HeapRef<Node>?.self)
 }
 
+@inline(never) @_silgen_name("probe_store_element")
+func storeElement(_ object: UInt, _ index: Int, _ link: UInt) {
+  let object = unsafe unsafeBitCast(object, to: HeapRef<Wide>.self)
+  object[\.table.slots, index] = unsafe unsafeBitCast(link, to: HeapRef<Node>?.self)
+}
+
+@inline(never) @_silgen_name("probe_load_element")
+func loadElement(_ object: UInt, _ index: Int) -> UInt {
+  let object = unsafe unsafeBitCast(object, to: HeapRef<Wide>.self)
+  return unsafe unsafeBitCast(object[\.table.slots, index], to: UInt.self)
+}
+
 let heap = try ManagedHeap()
 let passed = heap.withMutator { mutator in
   let word = unsafe unsafeBitCast(mutator, to: UInt.self)
@@ -141,7 +153,10 @@ let passed = heap.withMutator { mutator in
   let numbers = mutator.allocateArray(of: Int.self, count: 3, repeating: 4)
   let nodes = mutator.allocateArray(of: HeapRef<Node>?.self, count: 3, repeating: nil)
   arrayStore(unsafe unsafeBitCast(nodes, to: UInt.self), 1, node)
-  return loadReference(node) == 0 && counter.count == 1 && nodes[1] != nil
+  storeElement(unsafe unsafeBitCast(wide, to: UInt.self), 38, 0)
+  return loadElement(unsafe unsafeBitCast(wide, to: UInt.self), 38) == 0
+    && loadElement(unsafe unsafeBitCast(wide, to: UInt.self), 37) == node
+    && loadReference(node) == 0 && counter.count == 1 && nodes[1] != nil
     && wide.pair.link != nil && wide.table.slots[39] != nil && wide.pair.number == 7
     && arraySum(unsafe unsafeBitCast(numbers, to: UInt.self)) == 12
 }

@@ -52,6 +52,20 @@ private struct Broad: HeapObject {
     }
   }
 
+  @Test("one element of an inline array, on its own card")
+  func elements() async {
+    await #expect(processExitsWith: .success) {
+      let (broad, other) = (TestMemory.object(Broad()), TestMemory.object(Box(2)))
+      // The elements lie from 2400 on, on two cards at least.
+      let places = [0, 299].map { Self.address(broad) + 2400 + 8 * UInt($0) }
+      #expect(Self.dirty(places) { broad[\.links, 0] = other } == [true, false])
+      #expect(Self.dirty(places) { broad[\.links, 299] = other } == [false, true])
+      #expect(Self.dirty(places) { broad[\.links, 299] = nil } == [false, true])
+      #expect(Self.dirty(places) { broad[\.numbers, 299] = 7 } == [false, false])
+      #expect(Self.dirty(places) { _ = broad[\.links, 0] } == [false, false])
+    }
+  }
+
   @Test("a reference field that is written as an atomic word")
   func atomics() async {
     await #expect(processExitsWith: .success) {

@@ -47,12 +47,64 @@ struct Box: HeapObject {
   mutating func swapSides() { swap(&left, &right) }
 }
 
+private struct Wide: HeapObject {
+  var pairs = InlineArray<2, Inner>(repeating: Inner())
+  let fixed = InlineArray<4, Int>(repeating: 9)
+}
+
 struct Pointing: HeapObject {
   var next: HeapRef<Box>
   var count = 0
 }
 
+extension Box {
+  fileprivate var reversed: InlineArray<3, HeapRef<Box>?> {
+    get { InlineArray { slots[2 - $0] } }
+    set { slots = InlineArray { newValue[2 - $0] } }
+  }
+}
+
 @Suite struct HeapRefFieldTests {
+  @Test("an element of an inline array is read and written alone")
+  func elements() async {
+    await #expect(processExitsWith: .success) {
+      let box = TestMemory.object(Box(7))
+      let others = (0..<3).map { TestMemory.object(Box($0)) }
+      for index in 0..<3 { box[\.slots, index] = others[index] }
+      for index in 0..<3 { #expect(box[\.slots, index] == others[index]) }
+      box[\.slots, 1] = nil
+      #expect(box.slots[0] == others[0] && box.slots[1] == nil && box.slots[2] == others[2])
+      #expect(box.pointee.right == nil && box.bytes == nil, "the neighbours are as they were")
+      let wide = TestMemory.object(Wide())
+      wide[\.pairs, 1] = Inner(link: others[2], count: 5)
+      wide[\.pairs, 1].count += 1
+      #expect(wide[\.pairs, 1].link == others[2] && wide[\.pairs, 1].count == 6)
+      #expect(wide[\.pairs, 0].link == nil && wide[\.fixed, 3] == 9)
+    }
+  }
+
+  @Test("an element of a computed inline array is read and written through the property")
+  func computedElements() async {
+    await #expect(processExitsWith: .success) {
+      let (box, other) = (TestMemory.object(Box(7)), TestMemory.object(Box(1)))
+      box[\.reversed, 0] = other
+      #expect(box[\.slots, 2] == other && box[\.reversed, 0] == other)
+    }
+  }
+
+  @Test(
+    "an element that is not there stops the program, and the message says which",
+    arguments: [3, -1, Int.max])
+  func elementOutOfRange(index: Int) async {
+    let result = await #expect(
+      processExitsWith: .failure, observing: [\.standardErrorContent]
+    ) { [index] in
+      let box = TestMemory.object(Box(7))
+      box[\.slots, index] = box
+    }
+    #expect(result.said("Index out of range: index \(index) in an array of 3 elements"))
+  }
+
   @Test("plain fields read and write like properties")
   func plain() async {
     await #expect(processExitsWith: .success) {

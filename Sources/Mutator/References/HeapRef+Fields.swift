@@ -32,7 +32,7 @@ extension HeapRef {
   ///
   /// Writing runs the write barrier for every reference in the value. Writing a part of a field
   /// (`node.inner.link = other`, `node.edges[2] = other` with an `InlineArray`) reads the whole
-  /// field and writes the whole field back: with long inline arrays, a ``HeapArray`` is faster.
+  /// field and writes the whole field back; write `node[\.edges, 2] = other` for one element.
   /// Writing a computed property does the same with the whole object.
   @inlinable
   public subscript<Value>(

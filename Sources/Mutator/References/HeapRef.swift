@@ -13,6 +13,7 @@
 //
 //     node.left                     HeapRef+Fields.swift      a load
 //     node.left = other             HeapRef+Fields.swift      barrier test and a store
+//     node[\.edges, 2] = other      HeapRef+Elements.swift    one element of an inline array
 //     node.load(\.left, …)          HeapRef+Atomics.swift     with a memory order
 //     node.pointee                  here                      the whole struct
 //
