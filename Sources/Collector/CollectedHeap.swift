@@ -204,5 +204,12 @@ package import Synchronization
   /// - Precondition: no thread allocates, and nothing is being collected.
   package func checkInvariants(_ report: (String) -> Void) {
     verifier.checkInvariants(of: pageHeap, report)
+    guard let quarantine else { return }
+    var held = 0
+    verifier.forEachSpan { held += $0.heldCount * Int($0.slotSize) }
+    let counted = quarantine.heldBytes.load(ordering: .relaxed)
+    if held != counted {
+      report("spans hold \(held) bytes out of use, the quarantine counts \(counted)")
+    }
   }
 }

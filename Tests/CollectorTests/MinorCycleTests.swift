@@ -4,6 +4,7 @@
 // Minor cycles: old objects are left alone, young ones are found through cards, and nothing else
 // is swept than what was allocated from.
 
+import CHeapShims
 import Collector
 import Heap
 import Synchronization
@@ -192,6 +193,61 @@ struct MinorCycleTests {
       #expect(fixture.isMarked(before[0]) && !CardTable.isDirty(before[0]))
       #expect(!fixture.isMarked(program.makeNode()))
     }
+  }
+
+  @Test("a young object lives in one that was born old around it, by a thread that answers late")
+  func bornOldAroundTheYoung() throws {
+    let fixture = try HeapFixture { $0.stress.minorCycles = .max }
+    let (adaIsIn, adaMayGo, isMade, isOver) = (Event(), Event(), Event(), Event())
+    let board = fixture.heap.roots.make(0)
+    // Ada answers `returnSpans` early. She makes a young object and shows it to all.
+    let ada = TestThread {
+      fixture.attached { program in
+        CollectedHeap.blocking {
+          adaIsIn.happen()
+          adaMayGo.wait()
+        }
+        let young = program.makeNode(value: 17)
+        program.store(young, into: board.reference, 8)
+        CollectedHeap.blocking {
+          isMade.happen()
+          isOver.wait()
+        }
+      }
+    }
+    adaIsIn.wait()
+    // Ben, this thread, answers late. He has a run, so he comes to no safepoint.
+    fixture.attached { ben in
+      fixture.heap.roots.set(board, to: ben.makeArray(count: 4))
+      ben.beginCycle()
+      ben.collecting {
+        fixture.heap.terminateMarking()
+        fixture.heap.lowerBarrier()
+      }
+      _ = ben.makeNode()
+      let collector = TestThread {
+        fixture.heap.advanceGeneration()
+        fixture.heap.finishSweeping()
+      }
+      while !ben.mutator.isRequested { heap_pause() }
+      adaMayGo.happen()
+      isMade.wait()
+      let young = ben.load(board.reference, 8)
+      let old = ben.makeNode(value: 16)
+      ben.initialize(old, HeapFixture.left, young)
+      ben.store(old, into: board.reference, 8)
+      #expect(fixture.isMarked(old) && !fixture.isMarked(young))
+      // He is only asked for the answer, and has not given it yet.
+      #expect(ben.mutator.isRequested)
+      CollectedHeap.blocking { collector.join() }
+      // Nothing but `old` refers to `young`.
+      fixture.heap.requests.collectAndWait(ofAnyKind: true)
+      #expect(fixture.heap.counters.minorCycles.load(ordering: .relaxed) == 1)
+      #expect(fixture.objects(of: fixture.node).contains(young), "the young object is lost")
+    }
+    isOver.happen()
+    ada.join()
+    #expect(fixture.problems.isEmpty)
   }
 
   @Test("a minor cycle sweeps what was allocated from, and leaves all other spans alone")

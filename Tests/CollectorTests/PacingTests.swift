@@ -90,11 +90,15 @@ struct PacingTests {
     for percent in rules {
       for limit in rules {
         for minimum in [.min, -1, 0, 4 << 20, .max] {
-          let pacing = Pacing(percent: percent, memoryLimit: limit, minimumHeap: minimum)
+          var pacing = Pacing(percent: percent, memoryLimit: limit, minimumHeap: minimum)
           for live in figures {
             for other in [.min, -1, 0, 1 << 20, .max] {
-              check(
-                pacing.decide(.init(live: live, roots: other, overhead: other)), live: live)
+              for hasGenerations in [false, true] {
+                pacing.hasGenerations = hasGenerations
+                check(
+                  pacing.decide(
+                    .init(live: live, sinceFull: other, roots: other, overhead: other)), live: live)
+              }
             }
           }
         }
@@ -198,6 +202,55 @@ struct PacingTests {
     #expect(trigger(200 << 20) == (1024 - 400) << 20)
     #expect(trigger(0) == 768 << 20)
     #expect(trigger(-5) == 768 << 20)
+  }
+
+  @Test("old garbage is looked for after 16 times what may be allocated up to the goal")
+  func oldGarbage() throws {
+    let fixture = try HeapFixture {
+      $0.percent = 100
+      $0.generations = true
+    }
+    let (words, pacer) = (unsafe fixture.heap.words, fixture.heap.pacer)
+    let live = 100 << 20
+    pacer.cycleEnded(.full, live: live, roots: 0, time: 1000)
+    // Each cycle finds nothing new alive, and takes what is old for alive.
+    for _ in 0..<3 {
+      unsafe words.pointee.allocatedBytes.store(live, ordering: .relaxed)
+      var allocated = 0
+      var kind = CycleKind.minor
+      while kind == .minor && allocated < 40 * live {
+        kind = pacer.kind(of: CycleRequest(isForced: false, mustBeFull: false))
+        let trigger = unsafe words.pointee.trigger.load(ordering: .relaxed)
+        #expect(trigger > live && trigger < 2 * live)
+        unsafe words.pointee.allocatedBytes.store(trigger, ordering: .relaxed)
+        pacer.markingBegan()
+        allocated += trigger - live
+        pacer.markingEnded(marked: live)
+        pacer.cycleEnded(kind, live: live, roots: 0, time: kind == .full ? 1000 : 1)
+      }
+      #expect(kind == .full && allocated >= 16 * live && allocated <= 18 * live)
+    }
+  }
+
+  @Test("a full cycle that is due for that is paced as if there were no minor ones")
+  func fullIsDue() {
+    var pacing = Pacing(
+      percent: 50, memoryLimit: nil, minimumHeap: 4 << 20, hasGenerations: true)
+    let live = 1 << 30
+    let due = live * 8
+    var withoutGenerations = pacing
+    withoutGenerations.hasGenerations = false
+    #expect(pacing.decide(.init(live: live, sinceFull: due - 1)).kind == .minor)
+    #expect(
+      pacing.decide(.init(live: live, sinceFull: due))
+        == withoutGenerations.decide(.init(live: live)))
+    #expect(pacing.decide(.init(live: live, sinceFull: .max)).kind == .full)
+    // What minor cycles have found since does not make the way shorter.
+    #expect(
+      pacing.decide(.init(live: live + live / 8, liveAfterFull: live, sinceFull: due - 1)).kind
+        == .minor)
+    pacing.percent = .max
+    #expect(pacing.decide(.init(live: live, sinceFull: .max)).trigger == .max)
   }
 
   @Test("goals settle at any percentage, though each cycle uses up the way to its goal")

@@ -75,6 +75,57 @@ struct QuarantineTests {
     #expect(fixture.problems.isEmpty)
   }
 
+  @Test("minor cycles hold no more than the limit; when much is held, the next cycle is a full one")
+  func minorCycles() throws {
+    let fixture = try HeapFixture {
+      $0.checks = true
+      $0.stress.minorCycles = .max
+    }
+    let counters = fixture.heap.counters
+    fixture.attached { program in
+      var most = 0
+      for _ in 0..<24 {
+        Self.makeGarbage(program, bytes: Self.limit / 8)
+        fixture.heap.requests.collectAndWait(ofAnyKind: true)
+        most = max(most, fixture.heap.pageHeap.usage.spanBytes)
+      }
+      #expect(most > Self.limit / 2 && most <= Self.limit)
+      let (all, _, minor) = counters.cycleCounts
+      // Half of the limit is reached after 4 minor cycles, or 5: the spans are a little larger.
+      #expect((3...5).contains(all - minor), "\(minor) of \(all) were minor ones")
+      // However much dies between two cycles.
+      Self.makeGarbage(program, bytes: Self.limit * 3 / 2)
+      program.cycle(.minor)
+      #expect(fixture.heap.pageHeap.usage.spanBytes <= Self.limit * 5 / 4)
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("what is held goes on being held through minor cycles, in spans that they sweep or not")
+  func heldOn() throws {
+    let fixture = try HeapFixture { $0.checks = true }
+    fixture.attached { program in
+      // Of the leaves' span no more is taken.
+      let (node, leaf) = (program.makeNode(), program.makeLeaf())
+      let owner = fixture.heap.pageHeap.owner
+      let places = [node, leaf].map { HeapSpan.slot(of: $0, owner: owner) }
+      for _ in 0..<5 {
+        program.cycle(.minor)
+        for _ in 0..<20 { _ = program.makeNode() }
+        #expect(fixture.place(of: node) == nil && fixture.place(of: leaf) == nil)
+      }
+      #expect(places.map { $0?.span.heldCount } == [81, 1])
+      #expect(fixture.problems.isEmpty)
+      Self.makeGarbage(program, bytes: Self.limit / 4 * 3)
+      program.cycle(.minor)
+      #expect(places.map { $0?.span.heldCount } == [101, 1])
+      program.cycle(.full)
+      #expect(fixture.shelf(fixture.node).spanCount == 0)
+      #expect(fixture.shelf(fixture.leaf).spanCount == 0)
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
   @Test("what is held leaves half of what the memory limit has over live objects free")
   func memoryLimit() throws {
     let live = 4 << 20

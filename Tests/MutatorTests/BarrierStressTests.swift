@@ -13,7 +13,13 @@
 // Deletion. A thread whose stack has been scanned loads a reference that the collector has not
 // come to yet, and overwrites the only place where it was. The store must have shaded what it
 // overwrote.
+//
+// Birth. A thread that is late hands its spans back when another has done so already and makes young
+// objects. Until then, what the late thread makes is old. It puts a young object into such an old
+// one as a first value, for which no store sets a card: its birth must have done so. For this the
+// late thread passes no safepoint for up to a millisecond, and most cycles are minor ones.
 
+import CHeapShims
 import Glibc
 import Mutator
 import Synchronization
@@ -125,5 +131,75 @@ import Testing
     collecting.join()
     #expect(lost.load(ordering: .relaxed) == 0)
     HeapCheck.expectEmpty(heap)
+  }
+
+  /// Makes a node that holds what was published last, unless that is the one with key `last`.
+  @inline(never)
+  private static func hold(
+    _ board: HeapRef<TestNode>, in ring: HeapArray<HeapRef<TestNode>?>, at place: Int,
+    last: Int, _ mutator: HeapMutator
+  ) -> Int {
+    guard let found = board.load(\.next, ordering: .acquiring), found.key != last else {
+      return last
+    }
+    ring[place] = mutator.allocate(TestNode(next: found, key: found.key))
+    return found.key
+  }
+
+  /// Whether a node still holds what it was made with.
+  @inline(never)
+  private static func isWhole(_ node: HeapRef<TestNode>?) -> Bool {
+    guard let node else { return true }
+    return node.next?.key == node.key && node.next?.other?.key == -node.key
+  }
+
+  @Test("a young object is kept by one that was born old around it")
+  func birth() throws {
+    let heap = try HeapCheck.heap {
+      $0.gcPercent = 1
+      $0.stress = StressOptions(minorCycles: 7)
+    }
+    let root = heap.withMutator { HeapRoot($0.allocate(TestNode()), in: $0) }
+    let isDone = Atomic<Bool>(false)
+    let publishing = TestThread {
+      heap.withMutator { mutator in
+        let board = root.get(in: mutator)
+        var key = 0
+        while !isDone.load(ordering: .acquiring) {
+          key += 1
+          let fresh = mutator.allocate(TestNode(key: key))
+          fresh.other = mutator.allocate(TestNode(key: -key))
+          board.store(\.next, fresh, ordering: .releasing)
+          mutator.safepoint()
+        }
+      }
+    }
+    var numbers = RandomNumbers(seed: 1)
+    var lost = 0
+    heap.withMutator { mutator in
+      let board = root.get(in: mutator)
+      let ring = mutator.allocateArray(of: HeapRef<TestNode>?.self, count: 2000, repeating: nil)
+      var (made, last) = (0, 0)
+      for _ in 0..<1000 {
+        let end = heap_now() + UInt64(numbers.below(1_000_000))
+        var left = 60
+        while left > 0 && heap_now() < end {
+          let key = Self.hold(board, in: ring, at: made % ring.count, last: last, mutator)
+          guard key != last else { continue }
+          last = key
+          made += 1
+          left -= 1
+        }
+        mutator.safepoint()
+        Self.scrub()
+        for _ in 0..<5 where !Self.isWhole(ring[numbers.below(ring.count)]) { lost += 1 }
+      }
+      lost += ring.count { !Self.isWhole($0) }
+    }
+    isDone.store(true, ordering: .releasing)
+    publishing.join()
+    #expect(lost == 0)
+    withExtendedLifetime(root) {}
+    HeapCheck.expectSound(heap)
   }
 }

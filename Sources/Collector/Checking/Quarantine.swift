@@ -11,17 +11,23 @@
 //
 // What is held takes memory, so there is a limit: as much as is live, or 64 MiB if that is more, and
 // never more than half of what the memory limit leaves over live objects. The other half is for new
-// objects. Each sweep of the heap goes by what the sweep before has held:
+// objects. Each sweep of the heap goes by what is held before it:
 //
 //     held before        slots that were held before    slots that this sweep frees
-//     half of the limit  go on being held               held
+//     half of the limit  go on being held               held, until the limit is reached
 //     or less
 //     more               free                           held, until the limit is reached
+//
+// The sweep after a minor cycle leaves most spans alone, and what they hold goes on being held. It
+// could free few of the slots that were held before, so it frees none. If more than half of the
+// limit is held after a sweep, the next cycle is a full one, whatever the pacer or stress would
+// have it be: then every span is swept, and the older slots become free.
 //
 // So a slot is held until the heap has freed about half of the limit's bytes, and nearly always for
 // a whole cycle. When memory is refused (the hard limit, the system), and when a program asks for
 // free memory to be given back, the quarantine is suspended for a collection, which empties it.
 //
+// Invariant   when every span is swept, `heldBytes` is the sum of what the spans hold.
 // Owner       `begin`: the collector's thread, before anybody sweeps. `hold`: whoever sweeps.
 // Ordering    `Sweeper.open` hands over to mutators what `begin` stores. The rest is relaxed: the
 //             bytes are a sum, and `suspend` is followed by a collection that the caller requests
@@ -32,12 +38,14 @@ internal import Synchronization
 
 /// Decides which freed slots are held out of use.
 package final class Quarantine: Sendable {
-  /// Bytes held by the sweep of the heap under way, or by the last one.
-  private let heldBytes = Atomic(0)
+  /// Bytes that are held. While a full cycle is swept: those of the spans that are swept already.
+  let heldBytes = Atomic(0)
   /// The most that is held at a time, in bytes.
   private let limit = Atomic(Quarantine.smallestLimit)
   /// What was held before is held on.
   private let keepsOlder = Atomic(true)
+  /// What a span held before is not in `heldBytes`.
+  private let countsAnew = Atomic(true)
   /// How many callers want nothing to be held.
   private let suspensions = Atomic(0)
   /// The soft limit in force, in bytes; nil: none.
@@ -56,13 +64,23 @@ package final class Quarantine: Sendable {
 
   /// The heap is about to be swept.
   ///
-  /// - Parameter live: bytes that the cycle has found live.
-  func begin(live: Int) {
+  /// - Parameters:
+  ///   - kind: of the cycle. After a minor one only some spans are swept.
+  ///   - live: bytes that the cycle has found live.
+  func begin(_ kind: CycleKind, live: Int) {
     var limit = suspensions.load(ordering: .relaxed) > 0 ? 0 : max(live, Self.smallestLimit)
     if let memoryLimit = memoryLimit() { limit = min(limit, max(memoryLimit - live, 0) / 2) }
-    let before = heldBytes.exchange(0, ordering: .relaxed)
+    // A full cycle's sweep comes to every span and counts anew.
+    let isFull = kind == .full
+    let before = isFull ? heldBytes.exchange(0, ordering: .relaxed) : 0
+    countsAnew.store(isFull, ordering: .relaxed)
     keepsOlder.store(before <= limit / 2 && limit > 0, ordering: .relaxed)
     self.limit.store(limit, ordering: .relaxed)
+  }
+
+  /// So much is held that the next cycle has to be a full one. When every span is swept.
+  var wantsFullCycle: Bool {
+    heldBytes.load(ordering: .relaxed) > limit.load(ordering: .relaxed) / 2
   }
 
   /// Which slots of a word of a span's bits are held from now on, one bit each.
@@ -76,7 +94,8 @@ package final class Quarantine: Sendable {
     let isFull =
       heldBytes.load(ordering: .relaxed) >= limit.load(ordering: .relaxed)
     let kept = older | (isFull ? 0 : dead)
-    heldBytes.add(kept.nonzeroBitCount * Int(span.slotSize), ordering: .relaxed)
+    let counted = countsAnew.load(ordering: .relaxed) ? 0 : held.nonzeroBitCount
+    heldBytes.add((kept.nonzeroBitCount - counted) * Int(span.slotSize), ordering: .relaxed)
     return kept
   }
 

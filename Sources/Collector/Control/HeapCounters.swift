@@ -25,7 +25,7 @@ package final class HeapCounters: Sendable {
   /// have been handed back.
   package let markedBytes = Atomic<Int>(0)
   package let markedObjects = Atomic<Int>(0)
-  /// Marked in the last complete cycle.
+  /// Marked when the last cycle ended: in a minor one, dead old objects are included.
   package let liveBytes = Atomic<Int>(0)
   package let liveObjects = Atomic<Int>(0)
   let freedBytes = Atomic<Int>(0)

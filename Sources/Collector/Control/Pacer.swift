@@ -38,6 +38,8 @@ internal import Synchronization
     /// Bytes allocated while the last cycle marked, and while the last full one did.
     var black = 0
     var blackInFull: Int?
+    /// Bytes allocated since the last full cycle, up to the end of the last cycle.
+    var sinceFull = 0
     var minorControl = MinorControl()
     /// What the next cycle is to be, if nobody asks for a full one.
     var nextKind = CycleKind.full
@@ -85,7 +87,7 @@ internal import Synchronization
   // MARK: - A cycle
 
   /// What the cycle that begins now is to be.
-  func kind(of request: CycleRequest) -> CycleKind {
+  package func kind(of request: CycleRequest) -> CycleKind {
     if request.mustBeFull { return .full }
     return state.withLock { state in
       guard let minorCycles else { return request.isForced ? .full : state.nextKind }
@@ -137,6 +139,8 @@ internal import Synchronization
       unsafe words.pointee.allocatedBytes.subtract(state.dead, ordering: .relaxed)
       state.minorControl.cycleEnded(
         kind, young: state.before - state.atEnd, freed: state.dead, time: time)
+      let allocated = max(live + state.dead - state.atEnd, 0)
+      state.sinceFull = kind == .full ? 0 : state.sinceFull.saturatingAdd(allocated)
       state.atEnd = live
       (state.live, state.roots) = (max(live - state.excess, 0), roots)
       if kind == .full { (state.liveAfterFull, state.blackInFull) = (state.live, state.black) }
@@ -154,7 +158,7 @@ internal import Synchronization
       let decision = rules.decide(
         .init(
           live: state.live, liveAfterFull: state.liveAfterFull, black: state.blackInFull,
-          roots: state.roots, overhead: overhead))
+          sinceFull: state.sinceFull, roots: state.roots, overhead: overhead))
       state.nextKind = decision.kind
       unsafe words.pointee.goal.store(decision.goal, ordering: .relaxed)
       unsafe words.pointee.fullGoal.store(decision.fullGoal, ordering: .relaxed)

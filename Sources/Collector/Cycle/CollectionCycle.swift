@@ -85,7 +85,8 @@ package enum CycleKind: Sendable {
 
   /// Runs one collection.
   package func run(_ request: CycleRequest) {
-    let kind = pacer.kind(of: request)
+    // The cycle before has swept to the end.
+    let kind = sweeper.wantsFullCycle ? .full : pacer.kind(of: request)
     trace?.begin()
     let start = heap_thread_cpu()
     finishSweeping()
@@ -238,7 +239,8 @@ package enum CycleKind: Sendable {
     handshakes.registry.retireUnused { counters.keepTally(of: $0) }
     // Before those who wait for the cycle are woken: this thread may have to stand back for them,
     // and they are to sweep before they take fresh memory.
-    sweeper.open(Generation(bits: unsafe words.pointee.generation.load(ordering: .relaxed)))
+    sweeper.open(
+      Generation(bits: unsafe words.pointee.generation.load(ordering: .relaxed)), kind)
     pacer.cycleEnded(
       kind, live: counters.liveBytes.load(ordering: .relaxed),
       roots: counters.rootBytes.load(ordering: .relaxed), time: time)

@@ -119,11 +119,15 @@ internal import Synchronization
   }
 
   /// Lets mutators sweep, and `finish` end it: every mutator has handed its spans back.
-  func open(_ generation: Generation) {
-    quarantine?.begin(live: counters.liveBytes.load(ordering: .relaxed))
+  func open(_ generation: Generation, _ kind: CycleKind) {
+    quarantine?.begin(kind, live: counters.liveBytes.load(ordering: .relaxed))
     // Releasing: a mutator that may sweep sees what all have marked.
     unsafe words.pointee.sweepableGeneration.store(generation.bits, ordering: .releasing)
   }
+
+  /// Checked mode holds so much memory out of use that the next cycle has to be a full one. After
+  /// `finish`.
+  var wantsFullCycle: Bool { quarantine?.wantsFullCycle ?? false }
 
   // MARK: - A mutator that needs memory
 

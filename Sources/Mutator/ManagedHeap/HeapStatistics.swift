@@ -14,6 +14,9 @@
 /// Sizes, counts and times of a heap at one moment.
 public struct HeapStatistics: Hashable, Sendable {
   /// Bytes that the last collection found reachable.
+  ///
+  /// A minor collection takes for reachable what the ones before have found. So after it, old objects
+  /// that have died since the last full collection are included.
   public let liveBytes: Int
 
   /// Bytes of all objects, dead ones that are not swept yet included.
