@@ -23,7 +23,12 @@ public struct StressOptions: Hashable, Sendable {
   public var collectEvery: Int
 
   /// Makes so many minor collections between each two full ones, whether they pay or not; 0: as the
-  /// heap sees fit. Collections that `collectEvery` makes are counted in.
+  /// heap sees fit. Collections that `collectEvery` makes are counted in. In checked
+  /// mode a full one comes earlier when much freed memory is held out of use.
+  ///
+  /// Without `collectEvery`, use a small number like 7 in a program whose live objects change: with
+  /// 1000, old objects that have died fill the heap up to its goal, and one collection follows the
+  /// other.
   public var minorCycles: Int
 
   /// Entries of a thread's barrier buffer, so that it is flushed often, at most 1,048,576; 0: the
