@@ -71,6 +71,22 @@ struct CollectorThreadTests {
     #expect(fixture.heap.counters.cycles.load(ordering: .relaxed) == 0)
   }
 
+  @Test("a heap whose limit is below what lives does not collect while nobody allocates")
+  func noRoom() throws {
+    let fixture = try HeapFixture()
+    fixture.attached { program in
+      let list = program.makeList(1...10_000)
+      fixture.heap.pacer.update { $0.memoryLimit = 1 }
+      // What was asked for until now.
+      for _ in 0..<3 { fixture.heap.collectAndWait() }
+      let before = fixture.heap.counters.cycles.load(ordering: .relaxed)
+      for _ in 0..<50 { fixture.heap.collectAndWait() }
+      let after = fixture.heap.counters.cycles.load(ordering: .relaxed)
+      #expect(after == before + 50, "\(after - before) cycles for 50 calls")
+      #expect(program.values(of: list).count == 10_000)
+    }
+  }
+
   @Test("many requests before the thread wakes are one cycle")
   func coalescing() throws {
     let fixture = try HeapFixture()

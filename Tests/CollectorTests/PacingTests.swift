@@ -278,6 +278,22 @@ struct PacingTests {
     }
   }
 
+  @Test("a heap that is past the goal of the next full cycle gets no minor one")
+  func pastFullGoal() throws {
+    let fixture = try HeapFixture {
+      $0.percent = 100
+      $0.minimumHeap = 0
+    }
+    let (words, pacer) = (unsafe fixture.heap.words, fixture.heap.pacer)
+    pacer.cycleEnded(.full, live: 100 << 20, roots: 0, time: 0)
+    let request = CycleRequest(isForced: false, mustBeFull: false)
+    let fullGoal = unsafe words.pointee.fullGoal.load(ordering: .relaxed)
+    unsafe words.pointee.allocatedBytes.store(fullGoal - 1, ordering: .relaxed)
+    #expect(pacer.kind(of: request) == .minor)
+    unsafe words.pointee.allocatedBytes.store(fullGoal, ordering: .relaxed)
+    #expect(pacer.kind(of: request) == .full)
+  }
+
   @Test("what was allocated past the goal before marking began counts, if it lives")
   func beforeMarking() throws {
     #expect(try goal(before: 700 << 20, after: 700 << 20, marked: 650 << 20) == 1300 << 20)

@@ -34,6 +34,8 @@ package final class Verifier: Sendable {
   private let counters: HeapCounters
   private let layouts: LayoutCatalog
   private let owner: UInt
+  /// Processor time that verifying has taken, in nanoseconds.
+  private let nanoseconds = Atomic<Int>(0)
 
   init(
     central: CentralLists, handshakes: Handshakes, roots: RootTable, counters: HeapCounters,
@@ -51,7 +53,7 @@ package final class Verifier: Sendable {
   /// `lowerBarrier`, before `advanceGeneration`.
   package func verify() {
     var problems: [String] = []
-    handshakes.whileParked {
+    whileParked {
       checkClosure { if problems.count < 10 { problems.append($0) } }
       checkReachable { if problems.count < 10 { problems.append($0) } }
     }
@@ -63,10 +65,19 @@ package final class Verifier: Sendable {
   /// `raiseBarrier`: from then on stores are recorded, and set no cards.
   package func verifyCards() {
     var problems: [String] = []
-    handshakes.whileParked { checkCards { if problems.count < 10 { problems.append($0) } } }
+    whileParked { checkCards { if problems.count < 10 { problems.append($0) } } }
     if problems.isEmpty { return }
     StoreCheck.failure("cards are missing: " + problems.joined(separator: "; "))
   }
+
+  private func whileParked(_ body: () -> Void) {
+    let start = heap_thread_cpu()
+    handshakes.whileParked(body)
+    nanoseconds.add(Int(heap_thread_cpu() - start), ordering: .relaxed)
+  }
+
+  /// Processor time that the collector's thread has spent on verifying, in nanoseconds.
+  var time: Int { nanoseconds.load(ordering: .relaxed) }
 
   // MARK: - Rules
 

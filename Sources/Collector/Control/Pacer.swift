@@ -41,6 +41,9 @@ internal import Synchronization
     /// Bytes allocated since the last full cycle, up to the end of the last cycle.
     var sinceFull = 0
     var minorControl = MinorControl()
+    /// How often the rules have been changed, and how often when the last cycle began.
+    var changes = 0
+    var changesAtBeginning = 0
     /// What the next cycle is to be, if nobody asks for a full one.
     var nextKind = CycleKind.full
     /// Minor cycles still to come before the next full one, under stress.
@@ -71,12 +74,28 @@ internal import Synchronization
 
   /// Changes the rules. If the heap has already passed the new trigger, a cycle is asked for.
   package func update(_ change: (inout Pacing) -> Void) {
-    decide { change(&$0.rules) }
+    decide {
+      change(&$0.rules)
+      $0.changes += 1
+    }
     requestIfDue()
   }
 
+  /// Asks for another cycle at the end of one, if the rules have been changed since it began or
+  /// something has been allocated since it marked, and the heap has passed the trigger.
+  ///
+  /// Else not: a heap that has no room, because its limit is below what lives, has passed its trigger
+  /// after every cycle, and would collect for ever though nobody allocates.
+  func requestIfDueAgain() {
+    let allocated = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
+    let hasChanged = state.withLock {
+      $0.changes != $0.changesAtBeginning || allocated > $0.atEnd
+    }
+    if hasChanged { requestIfDue() }
+  }
+
   /// Asks for a cycle if the heap has passed the trigger.
-  func requestIfDue() {
+  private func requestIfDue() {
     if unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
       >= words.pointee.trigger.load(ordering: .relaxed)
     {
@@ -88,9 +107,16 @@ internal import Synchronization
 
   /// What the cycle that begins now is to be.
   package func kind(of request: CycleRequest) -> CycleKind {
-    if request.mustBeFull { return .full }
+    let isPastFullGoal =
+      unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
+      >= words.pointee.fullGoal.load(ordering: .relaxed)
     return state.withLock { state in
-      guard let minorCycles else { return request.isForced ? .full : state.nextKind }
+      state.changesAtBeginning = state.changes
+      if request.mustBeFull { return .full }
+      guard let minorCycles else {
+        // Since the kind was decided, so much may have been allocated that a minor cycle is too late.
+        return request.isForced || isPastFullGoal ? .full : state.nextKind
+      }
       defer { state.minorsLeft = state.minorsLeft == 0 ? minorCycles : state.minorsLeft - 1 }
       return state.minorsLeft > 0 ? .minor : .full
     }

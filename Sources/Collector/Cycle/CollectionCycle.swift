@@ -88,7 +88,7 @@ package enum CycleKind: Sendable {
     // The cycle before has swept to the end.
     let kind = sweeper.wantsFullCycle ? .full : pacer.kind(of: request)
     trace?.begin()
-    let start = heap_thread_cpu()
+    let (start, checkedBefore) = (heap_thread_cpu(), verifier?.time ?? 0)
     finishSweeping()
     beginMarking(kind, forced: request.isForced)
     raiseBarrier()
@@ -102,7 +102,8 @@ package enum CycleKind: Sendable {
     trace?.note(.terminated)
     lowerBarrier()
     verifier?.verify()
-    let time = Int(heap_thread_cpu() - start)
+    // What checked mode takes is no price of the cycle's kind (MinorControl).
+    let time = Int(heap_thread_cpu() - start) - ((verifier?.time ?? 0) - checkedBefore)
     advanceGeneration(kind, time: time)
     counters.markNanoseconds.add(Int(heap_thread_cpu() - start), ordering: .relaxed)
     trace?.note(.sweeping)
@@ -245,8 +246,9 @@ package enum CycleKind: Sendable {
       kind, live: counters.liveBytes.load(ordering: .relaxed),
       roots: counters.rootBytes.load(ordering: .relaxed), time: time)
     requests.clearRequest()
-    // A thread may have changed the rules since, and its request was cleared with the others.
-    pacer.requestIfDue()
+    // A thread may have changed the rules since or allocated, and its request was cleared with the
+    // others.
+    pacer.requestIfDueAgain()
     requests.noteMarking()
   }
 

@@ -118,7 +118,12 @@ package struct CycleRequest: Sendable {
   }
 
   /// What asked for a cycle until now has got it: the trigger has moved.
-  func clearRequest() { unsafe words.pointee.cycleIsWanted.store(false, ordering: .relaxed) }
+  ///
+  /// Acquiring: whoever found the request standing and did not wake anybody has counted before what
+  /// it allocated, and the collector looks at that next (`Pacer.requestIfDueAgain`).
+  func clearRequest() {
+    _ = unsafe words.pointee.cycleIsWanted.exchange(false, ordering: .acquiringAndReleasing)
+  }
 
   // MARK: - The thread
 
@@ -161,6 +166,9 @@ package struct CycleRequest: Sendable {
         guard isForced || isTriggered else { return .nothing }
         let isFull = !Self.isReached(state.wantedFull, at: state.started)
         state.started &+= 1
+        // Numbers that were reached long ago are taken along: they would seem to lie ahead one day.
+        if !isForced { state.wanted = state.started }
+        if !isFull { state.wantedFull = state.started }
         return .cycle(state.started, CycleRequest(isForced: isForced, mustBeFull: isFull))
       }
       switch found {

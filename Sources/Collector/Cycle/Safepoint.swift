@@ -122,7 +122,7 @@ internal import Synchronization
   /// a millisecond each would hold up nobody.
   func waitForCycle(toTake bytes: Int) {
     guard isPastGoal(with: bytes) else { return }
-    let cycles = cycleCount
+    let (cycles, minorCycles) = (cycleCount, minorCycleCount)
     let patience = min(bytes.scaled(by: Self.patiencePerByte, over: 1), Self.longestPatience)
     let end = heap_now() + UInt64(patience)
     CollectedHeap.blocking {
@@ -130,13 +130,24 @@ internal import Synchronization
         // Before the look at what it stands for.
         let seen = requests.markingCount
         let now = heap_now()
-        guard cycleCount == cycles, now < end, isPastGoal(with: bytes) else { return }
+        guard now < end, isPastGoal(with: bytes) else { return }
+        // A cycle has come to its end; but a minor one leaves the old, and the next is full then.
+        let hasEnded = cycleCount != cycles
+        let wasMinor = cycleCount - cycles == minorCycleCount - minorCycles
+        if hasEnded && !(wasMinor && isPastFullGoal(with: bytes)) { return }
         requests.awaitMarking(since: seen, atMost: Int(end - now))
       }
     }
   }
 
   private var cycleCount: Int { marking.counters.cycles.load(ordering: .relaxed) }
+  private var minorCycleCount: Int { marking.counters.minorCycles.load(ordering: .relaxed) }
+
+  /// Whether so many bytes more take the heap past the goal of the next full cycle.
+  private func isPastFullGoal(with bytes: Int) -> Bool {
+    let total = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed).saturatingAdd(bytes)
+    return unsafe total >= words.pointee.fullGoal.load(ordering: .relaxed)
+  }
 
   /// Whether so many bytes more take the heap past its goal, and a cycle is wanted or under way.
   private func isPastGoal(with bytes: Int) -> Bool {
