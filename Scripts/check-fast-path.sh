@@ -71,7 +71,7 @@ check "${array}AA0B3RefVy15fast_path_probe4NodeVGSg_Ttg5" 120 arraySlotSlow fill
 check probe_store_reference 28 recordSlow
 check probe_store_pair 42 recordSlow
 check probe_store_choice 37 recordSlow
-check probe_store_table 94 recordSlow stack_chk_fail
+check probe_store_table 94 storeSlow stack_chk_fail
 check probe_load_reference 5
 check probe_increment 5
 check probe_safepoint 9 safepointSlow

@@ -30,6 +30,7 @@
  *                  ATTACH      the last mutator is retired between cycles and made at any time
  *                  AMBIGUOUS   recorded stores may mark anything
  *                  GARBAGE     see above
+ *                  COPY        recorded stores copy from slot to slot, too
  * Smaller searches EAGER       as in marking.pml: mutators load all they can, and drop references when they are scanned
  *                  FEW_STORES  all stores but the initialising ones go into f[0]
  *                  UNVERIFIED  without `remembered` and `closed`: a switch has to show the loss itself
@@ -37,8 +38,10 @@
  *                  CLEAR_UNDER_FLAG: a full cycle clears the marks when the flag is up already, before the first `sync`
  *                  SCAN_THEN_CLEAR: an object is read before its card is cleared
  *                  ALL_CARD: recorded stores dirty cards as well
+ *                  COPY_AFTER: what a copy has stored is shaded after the store, before the next safepoint
  *                  DUE_AT_BIRTH: the card of an object that is born old after OFF is dirtied then and there
  * Switches         STORE_NO_CARD  CARDS_EARLY  KEEP_MARKS  CLEAR_LATE  BORN_OLD  ATTACH_PAID  NO_OFF  OTHER_NO_CARD  KEEP_SCANNED
+ *                  COPY_TWICE (COPY_CARD, with it, is no repair)
  */
 #ifndef NM
 #define NM 2
@@ -278,6 +281,34 @@ unrecorded:
   :: atomic { flag -> busy[m] = true };
      atomic { recorded() };
      atomic { busy[m] = false; f[a] = b; a = 0; b = 0; forget() }
+#endif
+
+#ifdef COPY
+  /* A recorded store of what another slot holds. Between its reading and its storing an unrecorded store may change the source. */
+  :: atomic { flag && hold[m] -> busy[m] = true };
+#ifdef COPY_AFTER
+     atomic { pickSlot(a); pickFrom(hold[m], b); mark = mark | SET(f[a]); b = f[b] };
+     atomic { f[a] = b; a = 0; forget() };
+     d_step { busy[m] = false; mark = mark | SET(b); b = 0; forget() }
+#else
+     atomic {
+       pickSlot(a); pickFrom(hold[m], b);
+       mark = mark | SET(f[a]) | SET(f[b]);
+#ifdef COPY_CARD
+       dirty(a);
+#endif
+#ifndef COPY_TWICE
+       b = f[b];
+#endif
+       skip
+     };
+     atomic {
+#ifdef COPY_TWICE
+       b = f[b];
+#endif
+       busy[m] = false; f[a] = b; a = 0; b = 0; forget()
+     }
+#endif
 #endif
 
   /* An allocation with an initialising store: no barrier, no card. */

@@ -137,8 +137,11 @@ quick  generations/other-heap            generations safety   clean    NM=1 OTHE
 quick  generations/attach                generations safety   clean    EAGER FEW_STORES ATTACH
 quick  generations/ambiguous             generations safety   clean    NM=1 AMBIGUOUS
 quick  generations/garbage               generations safety   clean    NM=1 GARBAGE
+quick  generations/copy                  generations safety   clean    N=1 COPY
+quick  generations/copy-after            generations safety   clean    N=1 COPY COPY_AFTER
 full   generations/two-and-two           generations safety   clean
 full   generations/two-ambiguous         generations safety   clean    EAGER AMBIGUOUS
+full   generations/two-copy              generations safety   clean    EAGER COPY
 full   generations/one-three-objects     generations safety   clean    NM=1 N=3 EAGER
 full   generations/two-three-objects     generations safety   clean    N=3 EAGER FEW_STORES
 full   generations/cards-between         generations safety   clean    EAGER CARDS_BETWEEN
@@ -155,6 +158,8 @@ quick  generations/keep-scanned          generations safety   error    NM=1 EAGE
 quick  generations/clear-late            generations safety   error    EAGER FEW_STORES UNVERIFIED CLEAR_LATE
 quick  generations/born-old              generations safety   error    EAGER FEW_STORES UNVERIFIED BORN_OLD
 quick  generations/attach-paid           generations safety   error    EAGER FEW_STORES UNVERIFIED ATTACH ATTACH_PAID
+quick  generations/copy-twice            generations safety   error    N=1 UNVERIFIED COPY COPY_TWICE
+quick  generations/copy-card             generations safety   error    N=1 UNVERIFIED COPY COPY_TWICE COPY_CARD
 quick  generations/no-off                generations safety   error    EAGER FEW_STORES NO_OFF
 quick  queue/span                        queue      safety    clean
 quick  queue/read-first                  queue      safety    error    READ_FIRST

@@ -62,7 +62,10 @@ internal import Synchronization
   }
 
   /// The same for `count` values of `stride` bytes at `destination`, which are about to be
-  /// replaced by those at `source` (nil: by zeroes).
+  /// replaced by those at `source` (nil: by zeroes). Checks nothing.
+  ///
+  /// The caller stores what it has at `source`, which nobody else writes, and settles afterwards if
+  /// there are ambiguous words.
   package static func recordAggregate(
     destination: UInt, source: UInt?, count: Int, stride: Int,
     references: UnsafeBufferPointer<UInt32>, ambiguous: UnsafeBufferPointer<UInt32>,
@@ -95,7 +98,11 @@ internal import Synchronization
         }
       }
     }
-    unsafe state.pointee.marker.settle()
+  }
+
+  /// Shares what the recording of ambiguous words has marked.
+  package static func settle(_ mutator: AttachedMutator) {
+    unsafe mutator.state.pointee.marker.settle()
   }
 
   /// The calling thread's mutator in the heap of an address; the thread may store there.

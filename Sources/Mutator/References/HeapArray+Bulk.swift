@@ -3,13 +3,11 @@
 
 // Many elements at once.
 //
-// First the barrier, for all of them, then the copy, without a safepoint between: so a handshake
+// First the cards, for all of them, then the copy, without a safepoint between: so a handshake
 // falls before or after the whole. The collector reads elements with references at the same time
 // and must not see half a reference. So they are copied word by word with atomic stores, since
-// memmove promises nothing of the kind. Elements without references are moved.
-//
-// Between recording and copying another thread may change the source. What it writes there it
-// has shaded itself, so a copied reference is shaded in any case.
+// memmove promises nothing of the kind. Elements without references are moved. While the barrier
+// flag is up, RecordedStore copies the elements and records them.
 //
 // A long copy from array to array goes piece by piece, with a safepoint after each, so that it
 // delays no handshake. An update from a collection does not: its elements may be in memory where
@@ -133,19 +131,12 @@ extension HeapArray {
       return keepAlive()
     }
     if heap_barrier_is_up() {
-      let (to, from) = (UInt(bitPattern: destination), UInt(bitPattern: source))
-      let mutator = WriteBarrier.mutator(for: to)
-      if mutator.isChecked {
-        for step in stride(from: 0, to: UInt(size), by: map.stride) {
-          mutator.checkStore(of: Element.self, at: to + step, from: from + step)
-        }
-      }
-      unsafe WriteBarrier.recordAggregate(
-        destination: to, source: from, count: count, stride: map.stride,
-        references: map.references, ambiguous: map.ambiguous, by: mutator)
-    } else if count > 0 {
-      heap_card_mark_range(UInt(bitPattern: destination), size)
+      RecordedStore.replace(
+        Element.self, at: UInt(bitPattern: destination), from: UInt(bitPattern: source),
+        count: count)
+      return keepAlive()
     }
+    if count > 0 { heap_card_mark_range(UInt(bitPattern: destination), size) }
     // Pair: the address dependency of whoever loads one of the references.
     atomicMemoryFence(ordering: .releasing)
     // SAFETY: a type that holds a reference has the alignment of a word, and so a stride of

@@ -10,12 +10,15 @@
 //              standard library: no reference can be in it, a store is a store
 //   one word   8 bytes: if the barrier flag is up, record, else set the card; then a releasing
 //              store
-//   wider      if the flag is up, record, else set the cards; then a releasing fence, and a relaxed
-//              store of each word. What is left behind the last whole word holds no reference and
-//              is copied
+//   wider      if the flag is up, all is done by RecordedStore. Else set the cards; then a
+//              releasing fence, and a relaxed store of each word. What is left behind the last
+//              whole word holds no reference and is copied
 //
 //     load flag ─ compare ─ branch ─ card ─ store   12 instructions for a reference on x86-64
 //        └─────────► recordSlow: field map of the type, WriteBarrier
+//
+// A wide value that is stored may be a copy of one in the heap, and the compiler may take the heap's
+// own words for the copy. So the slow half reads each word once, and stores what it has recorded.
 //
 // Why word by word: the collector, and other threads, read the words while they are stored. A
 // plain store of a wide value may become a memcpy, which promises nothing about the words in it,
@@ -77,20 +80,25 @@ public import Synchronization
       unsafe pointer.pointee = value
       return
     }
-    if heap_barrier_is_up() {
-      recordSlow(value)
-    } else {
-      markCards()
-    }
     if Self.isWord {
+      if heap_barrier_is_up() { recordSlow(value) } else { markCards() }
       // Pair: the address dependency of whoever loads the reference.
       unsafe word.pointee.store(unsafeBitCast(value, to: UInt.self), ordering: .releasing)
-    } else {
+      return
+    }
+    // Unprotected: no stack guard, since nothing writes through the pointer. Before the branch, so
+    // that a large value is not copied once more.
+    var value = value
+    unsafe _withUnprotectedUnsafePointer(to: &value) {
+      if heap_barrier_is_up() {
+        // What fits into registers is passed in them.
+        if MemoryLayout<Value>.size <= 32 { return unsafe recordSlow($0.pointee) }
+        return unsafe storeSlow(UnsafePointer($0))
+      }
+      markCards()
       // Pair: as above.
       atomicMemoryFence(ordering: .releasing)
-      // Unprotected: no stack guard, since nothing writes through the pointer.
-      var value = value
-      unsafe _withUnprotectedUnsafePointer(to: &value) { unsafe storeWords(UnsafeRawPointer($0)) }
+      unsafe storeWords(UnsafeRawPointer($0))
     }
   }
 
@@ -138,30 +146,47 @@ public import Synchronization
 
   // MARK: - Slow path
 
-  /// Records the references that a store of `value` is about to overwrite and to write.
+  /// Records the references that a store of `value` is about to overwrite and to write. If the value
+  /// is wider than a word, stores it as well.
   ///
   /// Called while the flag is up. Inlinable only so that it is specialised: the fast path then
   /// passes the value in registers and materialises no metadata.
   @inlinable @inline(never)
   package func recordSlow(_ value: Value) {
     unsafe withUnsafePointer(to: value) { source in
-      recordStore(of: Value.self, at: address, from: UInt(bitPattern: source))
+      if Self.isWord {
+        recordWord(of: Value.self, at: address, from: UInt(bitPattern: source))
+      } else {
+        storeRecorded(Value.self, at: address, from: UInt(bitPattern: source))
+      }
     }
+  }
+
+  /// The same for a value that does not fit into registers.
+  @inlinable @inline(never)
+  func storeSlow(_ value: UnsafePointer<Value>) {
+    storeRecorded(Value.self, at: address, from: UInt(bitPattern: value))
   }
 }
 
-/// Records the store of one value of a type, whatever it holds, after checking it in checked mode.
+/// Records the store of a word of a type, whatever it holds, after checking it in checked mode.
 @usableFromInline @inline(never)
-func recordStore(of type: Any.Type, at destination: UInt, from source: UInt) {
+func recordWord(of type: Any.Type, at destination: UInt, from source: UInt) {
   let map = FieldMap.of(type)
   if map.isNoscan { return }
   let mutator = WriteBarrier.mutator(for: destination)
   if mutator.isChecked { mutator.checkStore(of: type, at: destination, from: source) }
   if map.isReferenceWord {
-    WriteBarrier.record(slot: destination, new: heap_load_word(source), by: mutator)
-  } else {
-    unsafe WriteBarrier.recordAggregate(
-      destination: destination, source: source, count: 1, stride: map.stride,
-      references: map.references, ambiguous: map.ambiguous, by: mutator)
+    return WriteBarrier.record(slot: destination, new: heap_load_word(source), by: mutator)
   }
+  unsafe WriteBarrier.recordAggregate(
+    destination: destination, source: source, count: 1, stride: map.stride,
+    references: map.references, ambiguous: map.ambiguous, by: mutator)
+  if unsafe !map.ambiguous.isEmpty { WriteBarrier.settle(mutator) }
+}
+
+/// Stores a value of more than a word of a type, and records the store.
+@usableFromInline @inline(never)
+func storeRecorded(_ type: Any.Type, at destination: UInt, from source: UInt) {
+  RecordedStore.replace(type, at: destination, from: source, count: 1)
 }
