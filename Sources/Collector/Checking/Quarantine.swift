@@ -19,9 +19,11 @@
 //     more               free                           held, until the limit is reached
 //
 // The sweep after a minor cycle leaves most spans alone, and what they hold goes on being held. It
-// could free few of the slots that were held before, so it frees none. If more than half of the
-// limit is held after a sweep, the next cycle is a full one, whatever the pacer or stress would
-// have it be: then every span is swept, and the older slots become free.
+// could free few of the slots that were held before, so it frees none. If more than three quarters of
+// the limit are held after a sweep, the next cycle is a full one, whatever the pacer or stress would
+// have it be: then every span is swept, and the older slots become free. At half of the limit there
+// would be no minor cycles in a large heap, whose nursery is about as large. At the whole limit,
+// more slots would not be held at all.
 //
 // So a slot is held until the heap has freed about half of the limit's bytes, and nearly always for
 // a whole cycle. When memory is refused (the hard limit, the system), and when a program asks for
@@ -80,7 +82,7 @@ package final class Quarantine: Sendable {
 
   /// So much is held that the next cycle has to be a full one. When every span is swept.
   var wantsFullCycle: Bool {
-    heldBytes.load(ordering: .relaxed) > limit.load(ordering: .relaxed) / 2
+    heldBytes.load(ordering: .relaxed) > limit.load(ordering: .relaxed) / 4 * 3
   }
 
   /// Which slots of a word of a span's bits are held from now on, one bit each.
