@@ -111,7 +111,6 @@ struct BarrierBufferTests {
         destination: target, source: nil, count: 1, stride: 40,
         references: fixture.node.references, ambiguous: fixture.node.ambiguous,
         by: program.mutator)
-      WriteBarrier.settle(program.mutator)
       program.initialize(target, HeapFixture.left, 0)
       program.initialize(target, HeapFixture.ambiguous, 0)
       program.endCycle()

@@ -49,7 +49,20 @@ internal import Synchronization
     record(slot: slot, new: new, by: mutator)
   }
 
+  /// The same, if there is nothing to check: the slot is in the heap of the thread's innermost
+  /// mutator, which may store there, and not in checked mode. So it is in all but a few programs.
+  /// False: nothing has been recorded.
+  package static func recordUnchecked(slot: UInt, new: UInt) -> Bool {
+    guard let mutator = AttachedMutator.current,
+      unsafe mutator.state.pointee.owner == ArenaTables.find(slot)?.owner,
+      !mutator.isBlocked, !mutator.isChecked
+    else { return false }
+    record(slot: slot, new: new, by: mutator)
+    return true
+  }
+
   /// The same for a mutator that is known and a store that has been checked.
+  @inline(__always)
   package static func record(slot: UInt, new: UInt, by mutator: AttachedMutator) {
     let state = unsafe mutator.state
     // Acquiring: see Note [Barrier flag].
@@ -64,8 +77,7 @@ internal import Synchronization
   /// The same for `count` values of `stride` bytes at `destination`, which are about to be
   /// replaced by those at `source` (nil: by zeroes). Checks nothing.
   ///
-  /// The caller stores what it has at `source`, which nobody else writes, and settles afterwards if
-  /// there are ambiguous words.
+  /// The caller stores what it has at `source`, which nobody else writes.
   package static func recordAggregate(
     destination: UInt, source: UInt?, count: Int, stride: Int,
     references: UnsafeBufferPointer<UInt32>, ambiguous: UnsafeBufferPointer<UInt32>,
@@ -92,17 +104,24 @@ internal import Synchronization
       for i in ambiguous.indices {
         let word = unsafe ambiguous[i]
         let place = offset + UInt(word)
-        unsafe state.pointee.marker.markConservatively(heap_load_word(destination + place))
-        if let source {
-          unsafe state.pointee.marker.markConservatively(heap_load_word(source + place))
-        }
+        recordAmbiguous(heap_load_word(destination + place), by: mutator)
+        if let source { recordAmbiguous(heap_load_word(source + place), by: mutator) }
       }
     }
   }
 
-  /// Shares what the recording of ambiguous words has marked.
-  package static func settle(_ mutator: AttachedMutator) {
-    unsafe mutator.state.pointee.marker.settle()
+  /// Records a word that may be anything: the object that it points at or into, if there is one.
+  ///
+  /// That is found out now. In the buffer are references only, and no object goes before it is
+  /// emptied: no span is swept while the heap's word is up.
+  private static func recordAmbiguous(_ word: UInt, by mutator: AttachedMutator) {
+    let state = unsafe mutator.state
+    guard let (span, slot) = HeapSpan.lookUp(word, owner: unsafe state.pointee.owner) else {
+      return
+    }
+    if unsafe state.pointee.barrier.append(old: span.address(ofSlot: slot), new: 0) {
+      mutator.flushBarrier()
+    }
   }
 
   /// The calling thread's mutator in the heap of an address; the thread may store there.

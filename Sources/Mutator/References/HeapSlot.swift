@@ -153,6 +153,12 @@ public import Synchronization
   /// passes the value in registers and materialises no metadata.
   @inlinable @inline(never)
   package func recordSlow(_ value: Value) {
+    // Specialised, this is no question: the compiler sees that the type conforms.
+    if Self.isWord, Value.self is any _HeapReferenceWord.Type,
+      recordReference(at: address, unsafe unsafeBitCast(value, to: UInt.self))
+    {
+      return
+    }
     unsafe withUnsafePointer(to: value) { source in
       if Self.isWord {
         recordWord(of: Value.self, at: address, from: UInt(bitPattern: source))
@@ -169,6 +175,12 @@ public import Synchronization
   }
 }
 
+/// Records the store of a reference, or of none, if there is nothing to check; whether it has.
+@usableFromInline @inline(never)
+func recordReference(at destination: UInt, _ reference: UInt) -> Bool {
+  WriteBarrier.recordUnchecked(slot: destination, new: reference)
+}
+
 /// Records the store of a word of a type, whatever it holds, after checking it in checked mode.
 @usableFromInline @inline(never)
 func recordWord(of type: Any.Type, at destination: UInt, from source: UInt) {
@@ -182,7 +194,6 @@ func recordWord(of type: Any.Type, at destination: UInt, from source: UInt) {
   unsafe WriteBarrier.recordAggregate(
     destination: destination, source: source, count: 1, stride: map.stride,
     references: map.references, ambiguous: map.ambiguous, by: mutator)
-  if unsafe !map.ambiguous.isEmpty { WriteBarrier.settle(mutator) }
 }
 
 /// Stores a value of more than a word of a type, and records the store.

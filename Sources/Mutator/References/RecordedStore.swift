@@ -36,24 +36,23 @@ enum RecordedStore {
   /// - Precondition: a value of the type has a whole word at least, and is aligned to words.
   static func replace(_ type: Any.Type, at destination: UInt, from source: UInt, count: Int) {
     guard count > 0 else { return }
-    let stride = FieldMap.of(type).stride
-    if stride <= bufferSize {
+    let map = FieldMap.of(type)
+    if map.stride <= bufferSize {
       // The size is a constant, so the buffer lies on the stack.
       unsafe withUnsafeTemporaryAllocation(byteCount: bufferSize, alignment: 16) {
-        unsafe replace(type, at: destination, from: source, count: count, through: $0)
+        unsafe replace(type, map, at: destination, from: source, count: count, through: $0)
       }
     } else {
-      unsafe withUnsafeTemporaryAllocation(byteCount: stride, alignment: 16) {
-        unsafe replace(type, at: destination, from: source, count: count, through: $0)
+      unsafe withUnsafeTemporaryAllocation(byteCount: map.stride, alignment: 16) {
+        unsafe replace(type, map, at: destination, from: source, count: count, through: $0)
       }
     }
   }
 
   private static func replace(
-    _ type: Any.Type, at destination: UInt, from source: UInt, count: Int,
+    _ type: Any.Type, _ map: FieldMap, at destination: UInt, from source: UInt, count: Int,
     through buffer: UnsafeMutableRawBufferPointer
   ) {
-    let map = FieldMap.of(type)
     let mutator = map.isNoscan ? nil : WriteBarrier.mutator(for: destination)
     let perPiece = buffer.count / map.stride
     let values = UInt(bitPattern: buffer.baseAddress)
@@ -75,7 +74,6 @@ enum RecordedStore {
       copy(size, from: values, to: destination + offset)
       done += length
     }
-    if let mutator, unsafe !map.ambiguous.isEmpty { WriteBarrier.settle(mutator) }
   }
 
   /// Records the store of values from the buffer, after checking it in checked mode.
