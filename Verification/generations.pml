@@ -7,7 +7,7 @@
  * allocated, swept, and their slots are used again. Cycles follow each other for ever, and each may be full or minor: every
  * sequence of them is searched.
  *
- * A full cycle clears all marks first. A minor one keeps them, and takes old objects for scanned. So it has to be told of every old
+ * A full cycle clears all marks first. A minor one keeps them, and reads no old objects. So it has to be told of every old
  * object that refers to a young one. That is what the cards are for: an unrecorded store dirties the card of its slot. Each object has
  * a card of its own here. In the code a card has several objects: then more is dirty, more is read, and nothing is lost by it.
  * A card that is dirty when its slot is swept counts as clean, for the same reason.
@@ -40,7 +40,7 @@
  *                  ALL_CARD: recorded stores dirty cards as well
  *                  COPY_AFTER: what a copy has stored is shaded after the store, before the next safepoint
  *                  DUE_AT_BIRTH: the card of an object that is born old after OFF is dirtied then and there
- * Switches         STORE_NO_CARD  CARDS_EARLY  KEEP_MARKS  CLEAR_LATE  BORN_OLD  ATTACH_PAID  NO_OFF  OTHER_NO_CARD  KEEP_SCANNED
+ * Switches         STORE_NO_CARD  CARDS_EARLY  KEEP_MARKS  CLEAR_LATE  BORN_OLD  ATTACH_PAID  NO_OFF  OTHER_NO_CARD
  *                  COPY_TWICE (COPY_CARD, with it, is no repair)
  */
 #ifndef NM
@@ -67,7 +67,8 @@
 
 byte f[N + 1];
 byte vacant = ALL;         /* free slots */
-byte mark, scanned;
+byte mark;                 /* marked objects: the old ones, and what has been found or born black in this cycle */
+byte grey;                 /* what has been found and not read: it is on somebody's stack, or in the shared store */
 byte card;                 /* dirty cards */
 bool flag;                 /* the barrier flag: with OTHER, the process's; it may be up for another heap's sake, too */
 #ifdef OTHER
@@ -149,7 +150,9 @@ inline close(r) {
 #endif
 #define ROOTS SET(f[0])
 #define ALLOCATED (ALL & ~vacant)
-#define GREY (mark & ~scanned)
+
+/* Marks a set of objects. Who sets the mark bit of an object has it, and will read it. */
+#define shade(s) grey = grey | ((s) & ~mark); mark = mark | (s)
 
 #ifdef EAGER
 inline loadAll() {
@@ -177,7 +180,7 @@ inline forget() {
   loadAll();
 #endif
 #ifndef AMBIGUOUS
-  reached = ROOTS | STACKS | mark;
+  reached = ROOTS | STACKS | mark | grey;
   close(reached);
   reached = ALLOCATED & ~reached;
   if :: (reached & 2) -> f[1] = 0 :: else fi;
@@ -202,7 +205,7 @@ inline forget() {
 /* What a recorded store does between its test and itself: it reads the old value, and shades both. */
 inline recorded() {
   pickSlot(a); pick(b);
-  mark = mark | SET(f[a]) | SET(b)
+  shade(SET(f[a]) | SET(b))
 #ifdef ALL_CARD
   ; dirty(a)
 #endif
@@ -229,7 +232,7 @@ end: do
        :: else -> break
        od;
 #endif
-       mark = mark | hold[m];
+       shade(hold[m]);
 #ifdef NO_OFF
        colour[m] = LATE;
 #else
@@ -287,13 +290,13 @@ unrecorded:
   /* A recorded store of what another slot holds. Between its reading and its storing an unrecorded store may change the source. */
   :: atomic { flag && hold[m] -> busy[m] = true };
 #ifdef COPY_AFTER
-     atomic { pickSlot(a); pickFrom(hold[m], b); mark = mark | SET(f[a]); b = f[b] };
+     atomic { pickSlot(a); pickFrom(hold[m], b); shade(SET(f[a])); b = f[b] };
      atomic { f[a] = b; a = 0; forget() };
-     d_step { busy[m] = false; mark = mark | SET(b); b = 0; forget() }
+     d_step { busy[m] = false; shade(SET(b)); b = 0; forget() }
 #else
      atomic {
        pickSlot(a); pickFrom(hold[m], b);
-       mark = mark | SET(f[a]) | SET(f[b]);
+       shade(SET(f[a]) | SET(f[b]));
 #ifdef COPY_CARD
        dirty(a);
 #endif
@@ -322,7 +325,6 @@ unrecorded:
        :: colour[m] == WHITE -> if :: returning -> recent = recent | SET(a) :: else fi
        :: else ->
           mark = mark | SET(a);
-          scanned = scanned | SET(a);
 #ifndef BORN_OLD
           if
 #ifdef DUE_AT_BIRTH
@@ -342,7 +344,7 @@ unrecorded:
   :: atomic { flag && (ALLOCATED & ~mark) -> busy[m] = true };
      atomic {
        if
-       :: (ALLOCATED & ~mark) -> pickFrom(ALLOCATED & ~mark, a); mark = mark | SET(a); a = 0
+       :: (ALLOCATED & ~mark) -> pickFrom(ALLOCATED & ~mark, a); shade(SET(a)); a = 0
        :: else
        fi;
        busy[m] = false }
@@ -388,14 +390,14 @@ inline post(k) {
 #endif
 inline handshake(k) { post(k); ANSWERED }
 
-/* remembered: old objects that refer to white ones. */
+/* remembered: old objects that refer to white ones. What is marked and not grey is old: nobody is black yet. */
 #ifdef UNVERIFIED
 #define checkRemembered() skip
 #define checkClosed() skip
 #else
 inline checkRemembered() {
   d_step {
-    reached = scanned & ~card;
+    reached = mark & ~grey & ~card;
     reached = SLOTS(reached);
     assert(!minor || (reached & ~mark) == 0);
     reached = 0
@@ -406,8 +408,8 @@ inline checkClosed() {
 }
 #endif
 
-/* The cards, one after the other, in any order. In a minor cycle the old object there is read: it is marked and scanned already, and
-   stays so. What became grey meanwhile is read later, as always. */
+/* The cards, one after the other, in any order. In a minor cycle the object there is read if it is marked. It may be grey, and not
+   old: then it is read again later. */
 inline useCards() {
   do
   :: atomic { minor && card -> pickFrom(card, o);
@@ -417,7 +419,7 @@ inline useCards() {
      };
      d_step {
        if
-       :: scanned & SET(o) -> mark = mark | SET(f[o])
+       :: mark & SET(o) -> shade(SET(f[o]))
        :: else
        fi;
 #ifndef SCAN_THEN_CLEAR
@@ -432,20 +434,14 @@ inline useCards() {
   od
 }
 
-inline clear() {
-#ifndef KEEP_SCANNED
-  scanned = 0;
-#endif
-  mark = 0
-}
 #if defined(CLEAR_UNDER_FLAG) || defined(CLEAR_LATE)
-inline clearMarks() { d_step { if :: !minor -> clear(); forget() :: else fi } }
+inline clearMarks() { d_step { if :: !minor -> mark = 0; forget() :: else fi } }
 #endif
 
 inline drain() {
   do
-  :: atomic { GREY -> pickFrom(GREY, o); scanned = scanned | SET(o); mark = mark | SET(f[o]); o = 0; forget() }
-  :: !GREY -> break
+  :: atomic { grey -> pickFrom(grey, o); grey = grey & ~SET(o); shade(SET(f[o])); o = 0; forget() }
+  :: !grey -> break
   od
 }
 
@@ -457,7 +453,7 @@ proctype Collector() {
      if
      :: d_step {
 #if !defined(KEEP_MARKS) && !defined(CLEAR_UNDER_FLAG) && !defined(CLEAR_LATE)
-          clear();
+          mark = 0;
 #endif
           minor = false; forget()
         }
@@ -501,12 +497,12 @@ proctype Collector() {
 #ifdef CARDS_LATE
      useCards();
 #endif
-     mark = mark | SET(f[0]);
+     shade(SET(f[0]));
      drain();
 
      /* Marking has ended: the last look, and what must be true then. */
      do
-     :: d_step { !GREY ->
+     :: d_step { !grey ->
           reached = ROOTS | STACKS;
           close(reached);
           assert((reached & ~mark) == 0);
@@ -517,7 +513,7 @@ proctype Collector() {
 #endif
         };
         break
-     :: GREY -> drain()
+     :: grey -> drain()
      od;
 
      /* lowerBarrier */
@@ -554,7 +550,7 @@ proctype Collector() {
        assert((reached & vacant) == 0);
 #endif
 #ifndef UNVERIFIED
-       assert(scanned == mark);
+       assert(grey == 0);
 #endif
        reached = 0; o = 0; recent = 0; returning = false;
 #ifdef ATTACH

@@ -11,8 +11,11 @@
  *
  * A stack is the set of objects it refers to (`hold`), without a bound and without an order. A barrier buffer is a set
  * too, and "is it full?" is answered by chance after every append: that covers every capacity. A set loses the
- * order of the entries and their number; marking needs neither. Objects are spans here, one slot to a span: that a span
- * with many slots in the queue loses none of them is queue.pml's matter.
+ * order of the entries and their number; marking needs neither.
+ *
+ * A mark bit is set in one step, and who sets it has the object: it is on the stack of whoever marked it, and goes to the shared
+ * store with the rest of that stack. Only from there is anything taken here. (In the code a marker also reads what is on its own
+ * stack. That is to put an object into the store and to take it out at once.)
  *
  * A handshake is a request that each mutator answers at its next safepoint, at the top of its loop: handshake.pml shows
  * that status words, blocking regions, the collector acting on a mutator's behalf, attaching and detaching come
@@ -27,14 +30,14 @@
  * Configurations   NM mutators; OLD objects at the start, FRESH free slots to allocate from
  *                  WEAK        object 1 has a weak reference to it
  *                  ATTACH      the last mutator is made in the midst of the cycle
- *                  ASSIST      mutators take work from the queue
+ *                  ASSIST      mutators take work from the store
  *                  AMBIGUOUS   mutators store words that may look like a reference to anything; the search goes on to the drain
  *                              after OFF
  *                  DROPPER     a thread that is not attached drops a root handle (a second root slot)
  *                  STALE       stacks hold stale words, which may point into the unused rest of anybody's run
  *                  GARBAGE     what nobody could reach when the flag went up must be white when marking ends
  *                  POLLS       mutators answer when asked; with LTL `ends`
- *                  MINOR       the cycle is a minor one: some objects are old, that is marked and scanned from the start. Where an
+ *                  MINOR       the cycle is a minor one: some objects are old, that is marked from the start, and not grey. Where an
  *                              old one refers to a young one, its card is dirty; other cards may be. generations.pml shows that every
  *                              cycle leaves it so
  *                  CLOSED      no marked object refers to an unmarked one when marking ends, dead or not; dead objects are not forgotten
@@ -46,7 +49,7 @@
  * Switches         ONE_SYNC  NO_DELETION  NO_INSERTION  BLACK_EARLY  TRACE_EARLY  NO_FLUSH  NO_CONFIRM  RESET_BETWEEN
  *                  NO_SHADED_LOOKUP  UNLOCKED_END  NO_ROOT_SHADE  ROOTS_LATE  GIVE_BACK  WHITE_ATTACH  LOSE_BUFFER
  *                  NOTE_BEFORE  NO_NOTE  NOTE_ALWAYS  ASSIST_EARLY  NO_LATE_DRAIN  NO_CARDS
- *                  CARDS_OF_MARKED
+ *                  CARDS_TAKE
  *
  * EAGER. A mutator that holds more can do all that one can that holds less, and more has to be marked at the end. So it is enough to
  * search the runs in which every mutator loads all that it can reach as soon as it is at leisure, and drops a reference
@@ -76,13 +79,14 @@
 #define OFF    4
 
 byte f[N + 1];             /* f[o] is object o's slot; f[0] that of an object which a root keeps for ever */
-byte mark, scanned;        /* gcmarkBits, and what has been scanned or need not be */
-byte queued;               /* the shared queue */
-bool foundWork = true;     /* something was newly marked, or taken from the queue by a mutator, since this was last cleared */
+byte mark;                 /* gcmarkBits */
+byte grey;                 /* ghost: found and not taken to be read: on somebody's stack, or in the store */
+byte store;                /* the shared store of grey objects */
+bool foundWork = true;     /* something was newly marked, or taken from the store by a mutator, since this was last cleared */
 bool flag;                 /* the barrier flag */
 bool finished;
 #ifdef ASSIST
-bool isMarking;            /* mutators may take work from the queue */
+bool isMarking;            /* mutators may take work from the store */
 #endif
 byte inHand[3];            /* what is being scanned: by the collector and, with ASSIST, by mutators */
 byte reached;              /* scratch, 0 between steps */
@@ -124,9 +128,9 @@ byte garbage;
 #if defined(NOTE_ALWAYS)
 #define MAY_ASSIST isMarking
 #elif defined(ASSIST_EARLY)
-#define MAY_ASSIST queued && black[m]
+#define MAY_ASSIST store && black[m]
 #else
-#define MAY_ASSIST queued && isMarking
+#define MAY_ASSIST store && isMarking
 #endif
 
 /* Picks an object of a set that is not empty; or nil or something on the stack. Local steps. */
@@ -222,7 +226,7 @@ inline loadAll() {
 }
 #endif
 
-/* Forgets the dead (not with AMBIGUOUS words, which may find them). An object that the program cannot reach, that is in no buffer and that marking will not scan has no
+/* Forgets the dead (not with AMBIGUOUS words, which may find them). An object that the program cannot reach, that is in no buffer and that marking will not read has no
    part in what follows. Its slot and its bits are set to fixed values, so that states which differ only in such remains
    are one state. */
 inline forget() {
@@ -230,7 +234,7 @@ inline forget() {
   loadAll();
 #endif
 #if !defined(AMBIGUOUS) && !defined(CLOSED)
-  reached = ROOTS | STACKS | BUFFERS | (mark & ~scanned) | IN_HAND | WEAKLY;
+  reached = ROOTS | STACKS | BUFFERS | grey | IN_HAND | WEAKLY;
   close(reached);
   reached = ALL & ~vacant & ~RUNS & ~reached;
   if
@@ -257,8 +261,6 @@ inline forget() {
 #endif
 #ifndef GARBAGE
   mark = mark | reached;
-  scanned = scanned | reached;
-  queued = queued & ~reached;
 #endif
 #ifdef MINOR
   card = card & ~reached;
@@ -268,12 +270,20 @@ inline forget() {
   skip
 }
 
+/* Takes an object out of the store, to be read. */
+inline take(o) {
+  assert(grey & SET(o));
+  store = store & ~SET(o);
+  grey = grey & ~SET(o)
+}
+
 /* Marks and buffers. An object that is marked already can be in a buffer or not: flushing it does nothing. So the model
    leaves it out, when it is appended and when it is marked, which saves states and changes nothing else. */
 inline append(m, o) {
   buffer[m] = buffer[m] | (SET(o) & ~mark)
 }
 inline setMarks(s) {
+  grey = grey | ((s) & ~mark);
   mark = mark | (s);
   buffer[0] = buffer[0] & ~mark;
 #if NM > 1
@@ -299,18 +309,17 @@ inline scanStack() {
 #else
   c = hold[m];
 #endif
-  queued = queued | (c & ~mark);
+  store = store | (c & ~mark);
   setMarks(c);
   c = 0
 }
 inline blacken(m) {
   black[m] = true;
-  mark = mark | rest[m];
-  scanned = scanned | rest[m]
+  mark = mark | rest[m]
 }
 
 /* Marks what is in the buffer: each object by a test-and-set; then, when all are marked, a note that something was found; then
-   the spans go to the shared queue. Between these steps the others go on. There is no safepoint in between, so a mutator
+   the objects go to the shared store. Between these steps the others go on. There is no safepoint in between, so a mutator
    that is asked for something answers only when it is through. Without FINE this is one step. */
 inline flush(m) {
 #ifdef FINE
@@ -326,14 +335,14 @@ inline flush(m) {
   :: else -> break
   od;
   if
-  :: c -> foundWork = true; queued = queued | c; c = 0
+  :: c -> foundWork = true; store = store | c; c = 0
   :: else
   fi
 #else
   d_step {
     c = buffer[m] & ~mark;
     setMarks(c);
-    queued = queued | c;
+    store = store | c;
     if :: c -> foundWork = true :: else fi;
     c = 0
   }
@@ -431,7 +440,7 @@ end: do
        rest[m] = LOWEST(vacant);
        vacant = vacant & ~rest[m];
        if
-       :: black[m] -> mark = mark | rest[m]; scanned = scanned | rest[m]
+       :: black[m] -> mark = mark | rest[m]
        :: else
        fi }
   /* An allocation with an initialising store, which has no barrier. Nobody else can see the object yet. */
@@ -446,7 +455,7 @@ end: do
 #ifndef NO_SHADED_LOOKUP
      d_step { c = 2 & ~mark; setMarks(c) };
      if
-     :: c -> foundWork = true; queued = queued | c; c = 0
+     :: c -> foundWork = true; store = store | c; c = 0
      :: else
      fi;
 #endif
@@ -454,7 +463,7 @@ end: do
 #endif
 
 #ifdef ASSIST
-  /* Work taken from the queue. If there is some, a note comes first; then an object is taken, if there still is one, and
+  /* Work taken from the store. If there is some, a note comes first; then an object is taken, if there still is one, and
      scanned. Who has taken one notes again when it is through, whether it found anything or not: the collector may have cleared the
      first note while the object was in the mutator's hands, and what the scan did not find any more may be in the buffer of
      another mutator, which has answered for this round. */
@@ -465,13 +474,7 @@ end: do
        busy[m] = true };
      atomic {
        if
-       :: queued ->
-          pickFrom(queued, a);
-          queued = queued & ~SET(a);
-          if
-          :: (mark & ~scanned & SET(a)) -> scanned = scanned | SET(a); inHand[m + 1] = SET(a)
-          :: else -> a = 0
-          fi
+       :: store -> pickFrom(store, a); take(a); inHand[m + 1] = SET(a)
        :: else
        fi };
      if
@@ -486,7 +489,7 @@ end: do
              forget()
            }
            if
-           :: c -> foundWork = true; queued = queued | c; c = 0
+           :: c -> foundWork = true; store = store | c; c = 0
            :: else
            fi
         :: else
@@ -509,7 +512,7 @@ end: do
        setMarks(c)
      };
      foundWork = true;
-     d_step { queued = queued | c; c = 0; busy[m] = false; forget() }
+     d_step { store = store | c; c = 0; busy[m] = false; forget() }
 #endif
 
 #ifdef DROPPER
@@ -518,7 +521,7 @@ end: do
   :: atomic { WHEN(handle && !rootLock) -> rootLock = true; busy[m] = true; using++ };
      atomic { pick(b); c = (rootsMark -> (SET(g) | SET(b)) & ~mark : 0); setMarks(c) };
      if
-     :: c -> foundWork = true; queued = queued | c; c = 0
+     :: c -> foundWork = true; store = store | c; c = 0
      :: else
      fi;
      d_step { busy[m] = false; g = b; b = 0; using--; rootLock = false; forget() }
@@ -529,13 +532,13 @@ end: do
   :: d_step { registered[m] && request[m] == NONE ->
        hold[m] = 0;
 #ifndef LOSE_BUFFER
-       c = buffer[m]; queued = queued | (c & ~mark); setMarks(c); foundWork = true; c = 0;
+       c = buffer[m]; store = store | (c & ~mark); setMarks(c); foundWork = true; c = 0;
 #endif
        buffer[m] = 0;
 #ifdef GIVE_BACK
        vacant = vacant | rest[m];
 #else
-       mark = mark | rest[m]; scanned = scanned | rest[m];
+       mark = mark | rest[m];
 #endif
        rest[m] = 0;
        registered[m] = false; black[m] = false; busy[m] = true
@@ -569,7 +572,7 @@ proctype Dropper() {
   :: rootsMark ->
      d_step { c = SET(g) & ~mark; setMarks(c) };
      if
-     :: c -> foundWork = true; queued = queued | c; c = 0
+     :: c -> foundWork = true; store = store | c; c = 0
      :: else
      fi
   :: else
@@ -603,65 +606,56 @@ inline post(k) {
 #endif
 inline handshake(k) { post(k); ANSWERED }
 
-/* Takes an object from the queue and reads its slot. Which object: any of them. The collector's own mark and push are one
-   step: whoever else looks at the queue may find it a step later. The test and the taking are one step, so that the
+/* Takes an object from the store and reads its slot. Which object: any of them. The collector's own mark and push are one
+   step: whoever else looks at the store may find it a step later. The test and the taking are one step, so that the
    collector does not wait for an object that an assist took first. */
 inline scanOne() {
   atomic {
-    queued ->
-    pickFrom(queued, o);
-    queued = queued & ~SET(o);
-    if
-    :: (mark & ~scanned & SET(o)) -> scanned = scanned | SET(o); inHand[0] = SET(o)
-    :: else -> o = 0
-    fi
+    store -> pickFrom(store, o); take(o); inHand[0] = SET(o)
   };
-  if
-  :: o -> shadeSlot(f[o])
-  :: else
-  fi
+  shadeSlot(f[o])
 }
 inline shadeSlot(slot) {
   d_step { inHand[0] = SET(slot); o = 0; forget() };
-  d_step { queued = queued | (inHand[0] & ~mark); setMarks(inHand[0]); inHand[0] = 0; forget() }
+  d_step { store = store | (inHand[0] & ~mark); setMarks(inHand[0]); inHand[0] = 0; forget() }
 }
 inline drain() {
   do
   :: scanOne()
-  :: queued == 0 -> break
+  :: store == 0 -> break
   od
 }
 
 #ifdef MINOR
-/* The cards, after the second SYNC: each is cleared, and the old object on it is read. Old ones are those that are scanned: nobody
-   scans anything before the last answer to SCAN, so what was found meanwhile is not. Which of the two comes first does not matter,
-   because no recorded store dirties a card. The remembered set is complete at the beginning, but for what is in buffers. */
+/* The cards, after the second SYNC: each is cleared, and the object on it is read if it is marked. Perhaps it is not old and has
+   been found meanwhile. Then it stays where it is, and is read again. Whether the card is cleared first does not matter, because
+   no recorded store dirties a card. The remembered set is complete at the beginning, but for what is in buffers. */
 inline useCards() {
-  d_step { reached = scanned & ~card; reached = SLOTS(reached); assert((reached & ~(mark | BUFFERS)) == 0); reached = 0 };
+  d_step { reached = mark & ~grey & ~card; reached = SLOTS(reached); assert((reached & ~(mark | BUFFERS)) == 0); reached = 0 };
 #ifdef STALE
   /* Before it, a recorded store of an ambiguous word may have marked an unused slot in a run, and the slot may share its card. */
   d_step { card = card | RUNS };
   atomic {
     if
-    :: rest[0] -> mark = mark | rest[0]; queued = queued | rest[0]
+    :: rest[0] -> store = store | (rest[0] & ~mark); setMarks(rest[0])
 #if NM > 1
-    :: rest[1] -> mark = mark | rest[1]; queued = queued | rest[1]
+    :: rest[1] -> store = store | (rest[1] & ~mark); setMarks(rest[1])
 #endif
     :: true
     fi
   };
-#endif
-#ifdef CARDS_OF_MARKED
-#define IS_OLD(o) (mark & SET(o))
-#else
-#define IS_OLD(o) (scanned & SET(o))
 #endif
 #ifndef NO_CARDS
   do
   :: atomic {
        card -> pickFrom(card, o); card = card & ~SET(o);
        if
-       :: IS_OLD(o) -> scanned = scanned | SET(o)
+       :: mark & SET(o) ->
+#ifdef CARDS_TAKE
+          /* As if this were all the reading that it needs. */
+          store = store & ~SET(o); grey = grey & ~SET(o);
+#endif
+          skip
        :: else -> o = 0
        fi
      };
@@ -676,9 +670,9 @@ inline useCards() {
 }
 #endif
 
-/* Whether the round that ends now found nothing: the queue first, then the note. */
+/* Whether the round that ends now found nothing: the store first, then the note. */
 inline look() {
-  clean = queued == 0;
+  clean = store == 0;
   clean = clean && !foundWork
 }
 /* The last look, and the decision. A weak look-up may find a white target when everybody has answered. So the look and the
@@ -831,7 +825,7 @@ proctype Collector() {
 #ifdef DROPPER
     g = 0; handle = false;
 #endif
-    mark = 254; scanned = 254; queued = 0; vacant = 0; foundWork = false; flag = false
+    mark = 254; grey = 0; store = 0; vacant = 0; foundWork = false; flag = false
   }
 }
 
@@ -883,20 +877,19 @@ init {
     :: i <= OLD -> if :: mark = mark | SET(i) :: true fi; i++
     :: else -> break
     od;
-    scanned = mark;
     i = 1;
     do
     :: i <= OLD ->
        if
-       :: (scanned & SET(i)) && (SET(f[i]) & ~mark) -> card = card | SET(i)
+       :: (mark & SET(i)) && (SET(f[i]) & ~mark) -> card = card | SET(i)
        :: else -> if :: card = card | SET(i) :: true fi
        fi;
        i++
     :: else -> break
     od;
 #ifdef BLACK_START
-    reached = card & scanned; reached = SLOTS(reached) & ~mark;
-    queued = reached; mark = mark | reached; reached = 0; card = 0;
+    reached = card & mark; reached = SLOTS(reached) & ~mark;
+    store = reached; setMarks(reached); reached = 0; card = 0;
 #endif
 #endif
     i = 0;

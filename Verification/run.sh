@@ -129,7 +129,7 @@ full   marking/minor-two-two             marking    safety    clean    NM=2 OLD=
 full   marking/minor-two-allocate        marking    safety    clean    NM=2 OLD=1 FRESH=1 EAGER MINOR
 full   marking/minor-two-closed          marking    safety    clean    NM=2 OLD=2 EAGER BLACK_START MINOR CLOSED
 quick  marking/no-cards                  marking    safety    error    NM=1 OLD=2 MINOR NO_CARDS
-quick  marking/cards-of-marked           marking    safety    error    NM=2 OLD=1 FRESH=1 EAGER STORELESS STALE MINOR CARDS_OF_MARKED
+quick  marking/cards-take                marking    safety    error    NM=2 OLD=1 FRESH=1 EAGER STORELESS STALE MINOR CARDS_TAKE
 quick  generations/one-mutator           generations safety   clean    NM=1
 quick  generations/two-mutators          generations safety   clean    N=1
 quick  generations/two-few-stores        generations safety   clean    EAGER FEW_STORES
@@ -154,20 +154,12 @@ quick  generations/store-no-card         generations safety   error    NM=1 EAGE
 quick  generations/cards-early           generations safety   error    NM=1 EAGER UNVERIFIED CARDS_EARLY
 quick  generations/other-no-card         generations safety   error    NM=1 EAGER UNVERIFIED OTHER OTHER_NO_CARD
 quick  generations/keep-marks            generations safety   error    NM=1 EAGER UNVERIFIED KEEP_MARKS
-quick  generations/keep-scanned          generations safety   error    NM=1 EAGER UNVERIFIED KEEP_SCANNED
 quick  generations/clear-late            generations safety   error    EAGER FEW_STORES UNVERIFIED CLEAR_LATE
 quick  generations/born-old              generations safety   error    EAGER FEW_STORES UNVERIFIED BORN_OLD
 quick  generations/attach-paid           generations safety   error    EAGER FEW_STORES UNVERIFIED ATTACH ATTACH_PAID
 quick  generations/copy-twice            generations safety   error    N=1 UNVERIFIED COPY COPY_TWICE
 quick  generations/copy-card             generations safety   error    N=1 UNVERIFIED COPY COPY_TWICE COPY_CARD
 quick  generations/no-off                generations safety   error    EAGER FEW_STORES NO_OFF
-quick  queue/span                        queue      safety    clean
-quick  queue/read-first                  queue      safety    error    READ_FIRST
-quick  queue/clear-first                 queue      safety    error    CLEAR_FIRST
-quick  queue/plain-mark                  queue      safety    error    PLAIN_MARK
-quick  queue/plain-blacken               queue      safety    error    PLAIN_BLACKEN
-quick  queue/no-queued                   queue      safety    error    NO_QUEUED
-quick  queue/marks-first                 queue      safety    error    MARKS_FIRST
 quick  weak/two-mutators                 weak       safety    clean
 quick  weak/no-end                       weak       safety    error    NO_END
 quick  weak/no-shaded-lookup             weak       safety    error    NO_SHADED_LOOKUP

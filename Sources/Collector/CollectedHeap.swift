@@ -10,7 +10,7 @@
 //   Threads/     who is attached, and the word through which they and the collector talk
 //   Cycle/       a collection, step by step; requests for it; handshakes; safepoints
 //   Roots/       root slots, stacks
-//   Marking/     barrier, markers, the queue, workers
+//   Marking/     barrier, markers, the store of grey objects, workers
 //   Allocation/  the slow half of allocation, which is where mutators meet the collector
 //   Reclaim/     sweeping
 //   Control/     when a cycle starts, and how much an allocation owes; figures

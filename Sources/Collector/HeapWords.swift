@@ -26,7 +26,8 @@ package struct HeapWords: ~Copyable {
   /// The collector marks, and allocation owes work. Owner: the collector. Relaxed: a hint.
   package let isMarking = Atomic<Bool>(false)
 
-  /// A cycle has been asked for and has not begun. Any thread sets it, the collector clears it.
+  /// A cycle has been asked for. Any thread sets it. The collector clears it when marking has ended:
+  /// whoever has asked until then has got it.
   /// Ordering: releasing by who asks, acquiring by the collector's thread.
   package let cycleIsWanted = Atomic<Bool>(false)
 
@@ -67,12 +68,12 @@ package struct HeapWords: ~Copyable {
 
   // MARK: - Written by every thread that marks
 
-  /// Something white was found, or grey spans were in a mutator's hands, since the collector
+  /// Something white was found, or grey objects were in a mutator's hands, since the collector
   /// last looked. Owner: set by anyone who marks, cleared by the collector. Ordering: relaxed;
-  /// handshakes and the queue's lock order it (SharedMarking.noteWork).
+  /// handshakes and the store's lock order it (SharedMarking.noteWork).
   package let foundWork = Atomic<Bool>(false)
 
-  /// An assist found nothing to do: whoever has more than one span shares. Relaxed: a hint.
+  /// An assist found nothing to do: whoever has more than one object shares. Relaxed: a hint.
   package let isHungry = Atomic<Bool>(false)
 
   /// Bytes that workers have marked and no assist has claimed yet.

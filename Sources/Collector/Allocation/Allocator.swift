@@ -186,6 +186,10 @@ package final class Allocator: Sendable {
       span.take(run)
       prefetchRun(after: run, of: span)
     }
+    // First values are stored plainly. Whoever finds a reference into this run among them sees the
+    // span, the zeroes and the colour. Pair: the address dependency of that reader. See Note
+    // [Publishing a run].
+    atomicMemoryFence(ordering: .releasing)
     unsafe entry.pointee.cursor = first
     unsafe entry.pointee.runStart = first
     unsafe entry.pointee.limit = first + UInt(bytes)

@@ -44,6 +44,8 @@ extension Allocator {
     let slot = SlotRange(start: 0, end: 1)
     if unsafe state.pointee.allocatesBlack { mutator.blacken(slot, of: span) }
     span.take(slot)
+    // As for a run (Allocator): see Note [Publishing a run].
+    atomicMemoryFence(ordering: .releasing)
     mutator.cardBirths(at: span.base, size: span.slotSize)
     let bytes = pageCount * Geometry.pageSize
     unsafe state.pointee.tally.countAllocated(slots: 1, bytes: bytes)

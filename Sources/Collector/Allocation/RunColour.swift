@@ -15,9 +15,8 @@
 // sets a card. So the cards of all that a mutator allocates in that time are set when its runs are
 // counted, at the latest in its answer to `returnSpans`.
 //
-// Ordering    `scanned` is set before `marks`, which is set releasing. A scanner that reads the
-//             mark (acquiring) sees that the slot is scanned, and leaves a slot alone that its
-//             owner is about to initialise.
+// Ordering    A slot is zeroed before it is marked, releasing. Whoever acquires the mark sees zeroes,
+//             or what its owner has initialised since (Note [Mark bits]).
 // Owner       the mutator, or the collector while it answers for the mutator.
 
 internal import Heap
@@ -26,11 +25,11 @@ internal import Synchronization
 extension AttachedMutator {
   // MARK: - Black
 
-  /// Marks slots as if they had been scanned: they are put on no stack.
+  /// Marks slots and puts them on no stack: nobody has to read them.
   func blacken(_ slots: SlotRange, of span: HeapSpan) {
     var marked = 0
     span.forEachWord(of: slots) { word, mask in
-      // Pairs with the scanner's load of the mark (Marker+Scan).
+      // Releasing: pairs with whoever goes from a mark to the slot (`scanCard`).
       let old = unsafe span.marks[word].bitwiseOr(mask, ordering: .releasing).oldValue
       marked += (mask & ~old).nonzeroBitCount
     }

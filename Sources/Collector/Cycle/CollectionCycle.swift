@@ -177,10 +177,10 @@ package enum CycleKind: Sendable {
 
   /// Marks until nothing is white that is reachable.
   ///
-  /// A round: mark all that is queued, then have every mutator flush its buffer. The round is clean
+  /// A round: read all that is grey, then have every mutator flush its buffer. The round is clean
   /// when no work was found in it (SharedMarking.hasWork). After a round that was not clean the
   /// collector begins again. One clean round proves too little.
-  /// Thread A answers, marks object X and is descheduled before it has queued X's span. Thread B
+  /// Thread A answers, marks object X and is descheduled before it has put X into the store. Thread B
   /// then finds X already marked and notes nothing. A's next answer makes its work visible.
   /// Hence a second round, before which nothing is forgotten. After two clean rounds no buffer
   /// held a white object at its mutator's answer, and none can come to hold one: every path to a

@@ -85,7 +85,7 @@ package final class GreyStore: Sendable {
     var slabs: [UInt] = []
   }
 
-  private let state = HeapLock(State(), rank: .markQueue)
+  private let state = HeapLock(State(), rank: .greyStore)
   /// The number of grey blocks. Written under the lock; relaxed reads are hints, except after a
   /// handshake, which orders them.
   private let length = Atomic<Int>(0)

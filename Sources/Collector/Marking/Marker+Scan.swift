@@ -126,7 +126,7 @@ extension Marker {
     let first = span.address(ofSlot: slot)
     if first < card {
       let (word, mask) = span.bit(ofSlot: slot)
-      // Acquiring: pairs with `blacken`. The slot has been zeroed.
+      // Acquiring: pairs with whoever set the mark. The slot has been zeroed (Note [Mark bits]).
       if unsafe span.marks[word].load(ordering: .acquiring) & mask != 0 {
         scanObject(first, layout, within: card..<end)
       }

@@ -132,8 +132,8 @@ extension WaitWord {
   case control
   /// A heap's shelves.
   case centralLists
-  /// The shared mark queue.
-  case markQueue
+  /// The shared store of grey objects.
+  case greyStore
   /// The lists of one shelf.
   case shelf
   /// Adding arenas to a heap, giving memory back: held across system calls.
