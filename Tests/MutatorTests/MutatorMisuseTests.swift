@@ -103,7 +103,9 @@ private enum Use: String, Codable, CaseIterable {
     expect(result, says: "a HeapMutator was used outside the withMutator call that made it")
   }
 
-  @Test("a mutator that is used on another thread says so", arguments: Use.allCases)
+  @Test(
+    "a mutator that is used on another thread says so",
+    .disabled(if: Sanitizer.isThread, "to use it is a data race"), arguments: Use.allCases)
   fileprivate func otherThread(use: Use) async {
     let result = await #expect(
       processExitsWith: .failure, observing: [\.standardErrorContent]
