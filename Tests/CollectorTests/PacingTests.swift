@@ -278,7 +278,7 @@ struct PacingTests {
     }
   }
 
-  @Test("a heap that is past the goal of the next full cycle gets no minor one")
+  @Test("if what is old is past the goal of the next full cycle, that is no minor one")
   func pastFullGoal() throws {
     let fixture = try HeapFixture {
       $0.percent = 100
@@ -287,10 +287,13 @@ struct PacingTests {
     let (words, pacer) = (unsafe fixture.heap.words, fixture.heap.pacer)
     pacer.cycleEnded(.full, live: 100 << 20, roots: 0, time: 0)
     let request = CycleRequest(isForced: false, mustBeFull: false)
-    let fullGoal = unsafe words.pointee.fullGoal.load(ordering: .relaxed)
-    unsafe words.pointee.allocatedBytes.store(fullGoal - 1, ordering: .relaxed)
     #expect(pacer.kind(of: request) == .minor)
-    unsafe words.pointee.allocatedBytes.store(fullGoal, ordering: .relaxed)
+    // A minor cycle marks 5 MiB that survive, and 200 MiB that were allocated meanwhile.
+    unsafe words.pointee.allocatedBytes.store(110 << 20, ordering: .relaxed)
+    pacer.markingBegan()
+    unsafe words.pointee.allocatedBytes.store(310 << 20, ordering: .relaxed)
+    pacer.markingEnded(marked: 305 << 20)
+    pacer.cycleEnded(.minor, live: 305 << 20, roots: 0, time: 0)
     #expect(pacer.kind(of: request) == .full)
   }
 

@@ -107,15 +107,14 @@ internal import Synchronization
 
   /// What the cycle that begins now is to be.
   package func kind(of request: CycleRequest) -> CycleKind {
-    let isPastFullGoal =
-      unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
-      >= words.pointee.fullGoal.load(ordering: .relaxed)
+    let fullGoal = unsafe words.pointee.fullGoal.load(ordering: .relaxed)
     return state.withLock { state in
       state.changesAtBeginning = state.changes
       if request.mustBeFull { return .full }
       guard let minorCycles else {
-        // Since the kind was decided, so much may have been allocated that a minor cycle is too late.
-        return request.isForced || isPastFullGoal ? .full : state.nextKind
+        // What the last cycle has marked is old, also what was allocated past the goal meanwhile: a
+        // minor cycle would bring the heap back to no goal.
+        return request.isForced || state.atEnd >= fullGoal ? .full : state.nextKind
       }
       defer { state.minorsLeft = state.minorsLeft == 0 ? minorCycles : state.minorsLeft - 1 }
       return state.minorsLeft > 0 ? .minor : .full
