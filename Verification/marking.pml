@@ -504,15 +504,12 @@ end: do
 
 #ifdef AMBIGUOUS
   /* A store of an ambiguous word: the old and the new word may look like a reference to any object, garbage included. It is
-     marked there and then, with the note and the push. */
-  :: atomic { WHEN(flag && (ALL & ~mark)) ->
-       busy[m] = true;
-       pickFrom(ALL & ~mark, a);
-       c = SET(a); a = 0;
-       setMarks(c)
-     };
-     foundWork = true;
-     d_step { store = store | c; c = 0; busy[m] = false; forget() }
+     recorded like a reference. */
+  :: atomic { WHEN(flag && (ALL & ~(mark | buffer[m]))) ->
+       pickFrom(ALL & ~(mark | buffer[m]), a);
+       buffer[m] = buffer[m] | SET(a); a = 0;
+       forget()
+     }
 #endif
 
 #ifdef DROPPER

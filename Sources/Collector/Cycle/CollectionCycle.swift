@@ -208,12 +208,12 @@ package enum CycleKind: Sendable {
   /// Ends the recording of stores.
   ///
   /// Marking has ended, yet white objects may be marked until the last mutator has answered `off`.
-  /// No buffer holds one: what is in the buffers has been marked. But ambiguous words pass by the
-  /// buffers. A store into an enum's payload marks at once what the old and the new words look
-  /// like references to (WriteBarrier.recordAggregate), and that may be garbage. Whatever is
-  /// white behind such an object is garbage too. Nobody changes it, so marking it without a
-  /// barrier is sound. It has to be marked whole: an object that lives on must not refer to one
-  /// that is swept. Hence the drain.
+  /// What a reference was recorded for has been marked. But a store into an enum's payload records
+  /// what the old and the new words look like references to (WriteBarrier.recordAggregate), and that
+  /// may be garbage. It is marked with the buffer, in the answer to `off`. Whatever is white behind
+  /// such an object is garbage too. Nobody changes it, so marking it without a barrier is sound. It
+  /// has to be marked whole: an object that lives on must not refer to one that is swept. Hence the
+  /// drain.
   package func lowerBarrier() {
     heap_barrier_lower()
     unsafe words.pointee.barrierIsUp.store(false, ordering: .releasing)
