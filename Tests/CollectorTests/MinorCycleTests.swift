@@ -303,15 +303,18 @@ struct MinorCycleTests {
     #expect(plain.heap.counters.minorCycles.load(ordering: .relaxed) == 0)
   }
 
-  @Test("after a minor cycle that found most of the young alive comes a full one")
+  @Test("after a cycle that found most of the young alive comes a full one")
   func growing() {
     var control = MinorControl()
-    control.cycleEnded(.full, young: 1000, freed: 0, time: 1000)
+    control.cycleEnded(.full, young: 1000, freed: 249, time: 1000)
+    #expect(!control.isWorthwhile)
+    control.cycleEnded(.full, young: 1000, freed: 250, time: 250_000)
+    #expect(control.isWorthwhile)
     control.cycleEnded(.minor, young: 1000, freed: 250, time: 1000)
     #expect(control.isWorthwhile)
     control.cycleEnded(.minor, young: 1000, freed: 249, time: 1000)
     #expect(!control.isWorthwhile)
-    control.cycleEnded(.full, young: 1000, freed: 0, time: 1000)
+    control.cycleEnded(.full, young: 1000, freed: 250, time: 250_000)
     #expect(control.isWorthwhile)
     // If the full one frees more for its time, it is a loss besides: two in a row count.
     for _ in 0..<2 {

@@ -12,8 +12,8 @@
 // trial now and then, and one that changes its ways is noticed.
 //
 // Prices tell nothing while a heap grows: neither kind frees much then. But the young that live are
-// marked twice, by a minor cycle and by the next full one. So after a minor cycle that found most of
-// them alive, the next cycle is a full one.
+// marked twice, by a minor cycle and by the next full one. So after a cycle of either kind that has
+// freed little, the next one is full: a heap that grows is marked each time that it has doubled.
 //
 // A pure value: prices in, decision out.
 
@@ -43,12 +43,12 @@ package struct MinorControl: Sendable {
   /// - Parameter young: bytes that were allocated between the cycle before and this one.
   package mutating func cycleEnded(_ kind: CycleKind, young: Int, freed: Int, time: Int) {
     let price = Double(max(time, 0)) / Double(max(freed, 1))
+    let hasFreedLittle = freed < young / 4
     switch kind {
     case .full:
       fullPrice = price
-      suspended = max(suspended - 1, 0)
+      suspended = max(suspended - 1, hasFreedLittle ? 1 : 0)
     case .minor:
-      let hasFreedLittle = freed < young / 4
       if hasFreedLittle { suspended = 1 }
       if price > fullPrice {
         losses += 1
