@@ -94,11 +94,15 @@ import Testing
     let isDone = Event()
     let collector = TestThread { while !isDone.hasHappened { heap.collect() } }
     heap.withMutator { mutator in
-      let before = heap.statistics.cycleCount
-      let numbers = mutator.allocateArray(of: Int.self, count: count, repeating: 5)
-      let during = heap.statistics.cycleCount - before
+      // Again if the other thread did not get a processor meanwhile.
+      var during = 0
+      for _ in 0..<10 where during < 2 {
+        let before = heap.statistics.cycleCount
+        let numbers = mutator.allocateArray(of: Int.self, count: count, repeating: 5)
+        during = heap.statistics.cycleCount - before
+        #expect(numbers[0] == 5 && numbers[count / 2] == 5 && numbers[count - 1] == 5)
+      }
       #expect(during >= 2, "the thread passes safepoints while it fills")
-      #expect(numbers[0] == 5 && numbers[count / 2] == 5 && numbers[count - 1] == 5)
       let target = mutator.allocateArray(of: Int.self, count: 1, repeating: 7)
       let array = mutator.allocateArray(of: HeapArray<Int>.self, count: 200_000, repeating: target)
       #expect((0..<200_000).allSatisfy { array[$0][0] == 7 })
