@@ -54,7 +54,7 @@ public struct HeapConfiguration: Hashable, Sendable {
   public var generations = Generations.automatic
 
   /// Whether to use the system's huge pages.
-  public var hugePages = HugePages.automatic
+  public var hugePages = HugePages.system
 
   /// What is written to standard error while the heap runs.
   public var trace = Trace.off
@@ -73,8 +73,9 @@ public struct HeapConfiguration: Hashable, Sendable {
 
   /// Whether to use the system's huge pages.
   public enum HugePages: Hashable, Sendable {
-    /// Ask for them, but for the first 4 MiB of a heap: a quarter less time in a heap that is used
-    /// in no order, and at most 2 MiB that are touched and not used.
+    /// Ask for them, but for the first 4 MiB of a heap: up to a quarter less time in a heap that is
+    /// used in no order, and at most 2 MiB that are touched and not used. While the heap grows, the
+    /// system may take milliseconds to find a huge page: not for programs that count them.
     case automatic
     /// As the system is set.
     case system
