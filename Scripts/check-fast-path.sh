@@ -65,8 +65,8 @@ check() {
 check probe_allocate 40 allocateSlow
 # Arrays are allocated in a function for each element type, here bytes and references.
 array='$s7Mutator04HeapA0V13allocateArray2of5count9repeatingAA0bD0VyxGxm_SixtlF'
-check "${array}s5UInt8V_Ttg5" 90 arraySlotSlow fillInPieces memset
-check "${array}AA0B3RefVy15fast_path_probe4NodeVGSg_Ttg5" 120 arraySlotSlow fillInPieces \
+check "${array}s5UInt8V_Ttg5" 97 changeRun arraySlotSlow fillInPieces memset
+check "${array}AA0B3RefVy15fast_path_probe4NodeVGSg_Ttg5" 128 changeRun arraySlotSlow fillInPieces \
   checkSlow instantiateConcreteType
 check probe_store_reference 28 recordSlow
 check probe_store_pair 42 recordSlow

@@ -71,6 +71,7 @@ struct Graph {
   }
 
   /// One operation; returns the value that was read.
+  @inline(__always)
   mutating func step(_ operation: Int, every: Int, in mutator: HeapMutator) -> Int {
     let index = stream.next(below: nodes.count)
     let other = stream.next(below: nodes.count)

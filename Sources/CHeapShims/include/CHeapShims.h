@@ -31,11 +31,19 @@
 #define HEAP_UNCHECKED \
   __attribute__((no_sanitize("address", "thread"), disable_sanitizer_instrumentation))
 
+/// A variable of this module that inlined code reads without a detour through a table of addresses:
+/// on Linux, the heap and the code that is compiled against it end up in one program or library.
+#ifdef __ELF__
+#define HEAP_HIDDEN __attribute__((visibility("hidden")))
+#else
+#define HEAP_HIDDEN
+#endif
+
 // ---- Barrier flag ---------------------------------------------------------------------
 
 /// How many heaps of this process want their reference stores recorded. Zero: no store
 /// does anything but store. Changed by the collector alone.
-extern uint32_t heap_barrier_flag;
+HEAP_HIDDEN extern uint32_t heap_barrier_flag;
 
 /// Ordering: relaxed. A mutator learns of a raised flag at the latest in the handshake
 /// that follows; see Note [Barrier flag] in Documentation/MemoryOrdering.md.
@@ -59,7 +67,7 @@ static inline void heap_barrier_lower(void) {
 
 /// Address → side tables of the arena that holds it, or 0. 32 MiB of zero-initialised
 /// memory, of which only the touched pages exist.
-extern uintptr_t heap_arena_index[HEAP_ARENA_SLOTS];
+HEAP_HIDDEN extern uintptr_t heap_arena_index[HEAP_ARENA_SLOTS];
 
 /// Relaxed: an entry is published before any pointer into its arena is (the pointer is
 /// the address dependency), and a word that is no pointer may see either.

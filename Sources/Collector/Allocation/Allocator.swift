@@ -87,7 +87,9 @@ package final class Allocator: Sendable {
   func nextSlot(
     _ mutator: AttachedMutator, _ entry: UnsafeMutablePointer<CacheEntry>
   ) -> UInt? {
-    if unsafe entry.pointee.cursor >= entry.pointee.limit {
+    if unsafe entry.pointee.cursor >= entry.pointee.limit
+      && !mutator.changeRun(entry, key: entry.pointee.key)
+    {
       guard unsafe refill(mutator, entry) else { return nil }
     }
     let slot = unsafe entry.pointee.cursor
@@ -120,7 +122,7 @@ package final class Allocator: Sendable {
     while true {
       if let span = unsafe entry.pointee.span {
         if let run = nextRun(of: span) {
-          unsafe start(run, in: span, entry, mutator)
+          unsafe mutator.open(run, of: span, entry, inTurn: takesTurns)
           return true
         }
         unsafe AttachedMutator.putBack(span, entry)
@@ -145,54 +147,5 @@ package final class Allocator: Sendable {
       ?? sweeper.sweepForSlots(shelf, mutator)
       ?? pageHeap.makeSpan(
         for: shelf, pageCount: shelf.spanClass.sizeClass.spanPages, generation: generation)
-  }
-
-  /// Slots of a run that is short: whoever uses it up needs the next one soon, from memory that
-  /// nobody has touched for long.
-  private static var shortRun: Int { 8 }
-  /// Bytes of a slot that are prefetched, at the most.
-  private static var prefetched: UInt { 256 }
-
-  /// Has the processor fetch the run after a short one.
-  private func prefetchRun(after run: SlotRange, of span: HeapSpan) {
-    guard run.count <= Self.shortRun, let next = span.nextRun(atMost: Self.shortRun) else {
-      return
-    }
-    let slotSize = span.slotSize
-    for slot in next.start..<next.end {
-      let address = span.address(ofSlot: slot)
-      for offset in stride(from: 0, to: min(slotSize, Self.prefetched), by: 64) {
-        heap_prefetch_write(address + offset)
-      }
-    }
-  }
-
-  /// Makes a run the entry's, zeroed and in the mutator's colour.
-  private func start(
-    _ run: SlotRange, in span: HeapSpan, _ entry: UnsafeMutablePointer<CacheEntry>,
-    _ mutator: AttachedMutator
-  ) {
-    let first = span.address(ofSlot: run.start)
-    let bytes = run.count * Int(span.slotSize)
-    if span.needsZero && !span.layout.isNoscan {
-      // SAFETY: free slots of a span that the mutator owns.
-      unsafe UnsafeMutableRawPointer(bitPattern: first).unsafelyUnwrapped
-        .initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
-    }
-    if unsafe mutator.state.pointee.allocatesBlack { mutator.blacken(run, of: span) }
-    if takesTurns {
-      span.takeSlot(run)
-    } else {
-      span.take(run)
-      prefetchRun(after: run, of: span)
-    }
-    // First values are stored plainly. Whoever finds a reference into this run among them sees the
-    // span, the zeroes and the colour. Pair: the address dependency of that reader. See Note
-    // [Publishing a run].
-    atomicMemoryFence(ordering: .releasing)
-    unsafe entry.pointee.cursor = first
-    unsafe entry.pointee.runStart = first
-    unsafe entry.pointee.limit = first + UInt(bytes)
-    safepoints.noteTaken(bytes, mutator)
   }
 }

@@ -49,7 +49,7 @@ extension Allocator {
     mutator.cardBirths(at: span.base, size: span.slotSize)
     let bytes = pageCount * Geometry.pageSize
     unsafe state.pointee.tally.countAllocated(slots: 1, bytes: bytes)
-    safepoints.noteTaken(bytes, mutator)
+    mutator.noteTaken(bytes)
     safepoints.account(mutator)
     shelf.countObjects(1)
     shelf.put(span)

@@ -67,17 +67,7 @@ internal import Synchronization
 
   /// Bytes a mutator takes before it touches the heap's shared figure. More means a coarser
   /// trigger (by as much for each thread), less means contention.
-  private static var accountingGrain: Int { 32 << 10 }
-
-  /// Notes that a mutator has taken memory for objects. What was taken while the collector marks
-  /// is a debt. No safepoint.
-  func noteTaken(_ bytes: Int, _ mutator: AttachedMutator) {
-    let state = unsafe mutator.state
-    unsafe state.pointee.unaccountedBytes += bytes
-    if unsafe words.pointee.isMarking.load(ordering: .relaxed) {
-      unsafe state.pointee.assistDebt += bytes
-    }
-  }
+  static var accountingGrain: Int { 32 << 10 }
 
   /// Adds what a mutator has taken to the heap's figure, and asks for a cycle if it is time.
   package func account(_ mutator: AttachedMutator) {

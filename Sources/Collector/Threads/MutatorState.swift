@@ -36,6 +36,8 @@ public import Synchronization
   /// What it allocates black is put on cards: set by its answer to `off`, cleared by its answer to
   /// `returnSpans`. See RunColour.
   var cardsBirths: Bool
+  /// Neither checked mode nor stress has to see every allocation, or every run (RunChange).
+  let hasPlainRuns: Bool
   /// The generation of the spans it allocates from.
   package var generation: Generation
   /// The reference stores that were recorded and are not yet marked.
@@ -82,6 +84,7 @@ public import Synchronization
     allocatesBlack = protocolState.allocatesBlack
     cardsBirths = protocolState.cardsBirths
     let options = heap.options
+    hasPlainRuns = !options.everyAllocationIsSlow
     barrier = BarrierBuffer(capacity: options.stress.barrierBuffer ?? BarrierBuffer.size)
     marker = Marker(heap.marking)
     callsUntilCollection = options.stress.collectEvery ?? 0

@@ -108,6 +108,7 @@ extension HeapSpan {
   ///
   /// - Parameter limit: slots at the most (stress takes them one at a time).
   /// - Precondition: the caller owns the span.
+  @inlinable @inline(__always)
   package func nextRun(atMost limit: Int = .max) -> SlotRange? {
     let (count, bits) = unsafe (slotCount, allocated)
     var slot = freeIndex
@@ -133,7 +134,8 @@ extension HeapSpan {
   }
 
   /// The next word that is not 0, or 0. `word` becomes its number.
-  private func nextWord(behind word: inout Int, of bits: Words) -> UInt {
+  @inlinable @inline(__always)
+  func nextWord(behind word: inout Int, of bits: Words) -> UInt {
     for next in stride(from: word + 1, to: wordCount, by: 1) {
       let used = unsafe bits[next].load(ordering: .relaxed)
       word = next
@@ -142,7 +144,19 @@ extension HeapSpan {
     return 0
   }
 
+  /// The first free slot among those from `slot` on whose bits are in the same word, if there is one.
+  @inlinable @inline(__always)
+  package func freeSlotNearby(from slot: Int) -> Int? {
+    guard slot < slotCount else { return nil }
+    let (word, starts) = starts(from: slot)
+    let free = unsafe starts & ~allocated[word].load(ordering: .relaxed)
+    guard free != 0 else { return nil }
+    let found = self.slot(ofGranule: word << 6 + free.trailingZeroBitCount)
+    return found < slotCount ? found : nil
+  }
+
   /// Takes what `nextRun` found: its slots are allocated from now on.
+  @inlinable @inline(__always)
   package func take(_ run: SlotRange) {
     allocatedCount += run.count
     freeIndex = run.end

@@ -6,6 +6,7 @@
 //   HEAP_GCPERCENT   100, off
 //   HEAP_MEMLIMIT    512MiB, 2GiB, a number of bytes, off
 //   HEAP_GENERATIONS automatic, off
+//   HEAP_HUGEPAGES   automatic, system, always, never
 //   HEAP_TRACE       1: a line for each collection; 0
 //   HEAP_CHECK       1: verify; 0
 //   HEAP_STRESS      collect=1000,minor=3,buffer=4,delay=50,seed=7
@@ -19,8 +20,8 @@ internal import Glibc
 extension HeapConfiguration {
   /// The default settings, changed by the environment of the process.
   ///
-  /// Reads `HEAP_GCPERCENT`, `HEAP_MEMLIMIT`, `HEAP_GENERATIONS`, `HEAP_TRACE`, `HEAP_CHECK` and `HEAP_STRESS`. A
-  /// malformed value makes `ManagedHeap.init` throw `HeapError.invalidConfiguration`.
+  /// Reads `HEAP_GCPERCENT`, `HEAP_MEMLIMIT`, `HEAP_GENERATIONS`, `HEAP_HUGEPAGES`, `HEAP_TRACE`,
+  /// `HEAP_CHECK` and `HEAP_STRESS`. A malformed value makes `ManagedHeap.init` throw `HeapError.invalidConfiguration`.
   public static func fromEnvironment() -> HeapConfiguration {
     fromEnvironment { name in unsafe getenv(name).map { unsafe String(cString: $0) } }
   }
@@ -41,6 +42,17 @@ extension HeapConfiguration {
       switch $0 {
       case "automatic": { $0.generations = .automatic }
       case "off": { $0.generations = .off }
+      default: nil
+      }
+    }
+    configuration.read(
+      "HEAP_HUGEPAGES", variable, accepted: "automatic, system, always or never"
+    ) {
+      switch $0 {
+      case "automatic": { $0.hugePages = .automatic }
+      case "system": { $0.hugePages = .system }
+      case "always": { $0.hugePages = .always }
+      case "never": { $0.hugePages = .never }
       default: nil
       }
     }

@@ -192,9 +192,10 @@ extension HeapMutator {
     let state = unsafe attached.state
     let home = ThreadCache.home(of: key, mask: unsafe state.pointee.cache.mask)
     let entry = unsafe state.pointee.cache.entries + Int(bitPattern: home)
-    guard unsafe entry.pointee.key == key && entry.pointee.cursor < entry.pointee.limit else {
-      return nil
-    }
+    guard
+      unsafe entry.pointee.key == key && entry.pointee.cursor < entry.pointee.limit
+        || attached.changeRun(entry, key: key)
+    else { return nil }
     return unsafe takeSlot(entry)
   }
 

@@ -116,6 +116,10 @@ public import Heap
   /// and materialises no metadata.
   @inlinable @inline(never)
   func allocateSlow<Object: HeapObject>(_ value: Object) -> HeapRef<Object> {
+    if let slot = unsafe slotOfNextRun(Object.self) {
+      unsafe slot.initializeMemory(as: Object.self, to: value)
+      return unsafe HeapRef(_raw: slot)
+    }
     unsafe withUnsafePointer(to: value) { unsafe checkSlow(Object.self, UnsafeRawPointer($0)) }
     let slot = unsafe slotSlow(Object.self)
     unsafe slot.initializeMemory(as: Object.self, to: value)
@@ -127,10 +131,22 @@ public import Heap
   func tryAllocateSlow<Object: HeapObject>(
     _ value: Object
   ) throws(HeapError) -> HeapRef<Object> {
+    if let slot = unsafe slotOfNextRun(Object.self) {
+      unsafe slot.initializeMemory(as: Object.self, to: value)
+      return unsafe HeapRef(_raw: slot)
+    }
     unsafe withUnsafePointer(to: value) { unsafe checkSlow(Object.self, UnsafeRawPointer($0)) }
     let slot = unsafe try trySlotSlow(Object.self)
     unsafe slot.initializeMemory(as: Object.self, to: value)
     return unsafe HeapRef(_raw: slot)
+  }
+
+  /// The first slot of the next run, if that is found without further ado.
+  @inlinable @inline(__always)
+  func slotOfNextRun<Object: HeapObject>(_ type: Object.Type) -> UnsafeMutableRawPointer? {
+    let entry = unsafe entry(for: type)
+    guard unsafe attached.changeRun(entry, key: CacheKey.object(type)) else { return nil }
+    return unsafe takeSlot(entry)
   }
 
   /// In checked mode, stops the program if a value must not be an object's first value.
