@@ -303,34 +303,36 @@ struct MinorCycleTests {
     #expect(plain.heap.counters.minorCycles.load(ordering: .relaxed) == 0)
   }
 
+  /// Bytes of old objects in a heap for which minor cycles are worth while.
+  private let old = 1 << 20
+
   @Test("after a cycle that found most of the young alive comes a full one")
   func growing() {
     var control = MinorControl()
-    control.cycleEnded(.full, young: 1000, freed: 249, time: 1000)
+    control.cycleEnded(.full, old: old, young: 1000, freed: 249, time: 1000)
     #expect(!control.isWorthwhile)
-    control.cycleEnded(.full, young: 1000, freed: 250, time: 250_000)
+    control.cycleEnded(.full, old: old, young: 1000, freed: 250, time: 250_000)
     #expect(control.isWorthwhile)
-    control.cycleEnded(.minor, young: 1000, freed: 250, time: 1000)
+    control.cycleEnded(.minor, old: old, young: 1000, freed: 250, time: 1000)
     #expect(control.isWorthwhile)
-    control.cycleEnded(.minor, young: 1000, freed: 249, time: 1000)
+    control.cycleEnded(.minor, old: old, young: 1000, freed: 249, time: 1000)
     #expect(!control.isWorthwhile)
-    control.cycleEnded(.full, young: 1000, freed: 250, time: 250_000)
+    control.cycleEnded(.full, old: old, young: 1000, freed: 250, time: 250_000)
     #expect(control.isWorthwhile)
-    // If the full one frees more for its time, it is a loss besides: two in a row count.
-    for _ in 0..<2 {
-      control.cycleEnded(.full, young: 1000, freed: 900, time: 1000)
-      control.cycleEnded(.minor, young: 1000, freed: 10, time: 1000)
-      #expect(!control.isWorthwhile)
-    }
-    control.cycleEnded(.full, young: 1000, freed: 900, time: 1000)
+    // If the full one frees far more for its time, minor ones are given up besides.
+    control.cycleEnded(.full, old: old, young: 1000, freed: 900, time: 1000)
+    control.cycleEnded(.minor, old: old, young: 1000, freed: 10, time: 1000)
+    control.cycleEnded(.full, old: old, young: 1000, freed: 900, time: 1000)
     #expect(!control.isWorthwhile)
   }
 
   @Test("minor cycles are given up where they free less for their time, and tried again")
   func control() {
     var control = MinorControl()
-    func full() { control.cycleEnded(.full, young: 1000, freed: 1000, time: 1000) }
-    func minor(_ time: Int) { control.cycleEnded(.minor, young: 1000, freed: 1000, time: time) }
+    func full() { control.cycleEnded(.full, old: old, young: 1000, freed: 1000, time: 1000) }
+    func minor(_ time: Int) {
+      control.cycleEnded(.minor, old: old, young: 1000, freed: 1000, time: time)
+    }
     full()
     for _ in 0..<50 { minor(900) }
     #expect(control.isWorthwhile)
@@ -341,6 +343,7 @@ struct MinorCycleTests {
     #expect(control.isWorthwhile)
     minor(1100)
     #expect(!control.isWorthwhile)
+    // Far too dear, one is enough.
     var length = 0
     var lengths: [Int] = []
     for _ in 0..<4 {
@@ -350,19 +353,27 @@ struct MinorCycleTests {
         length += 1
       }
       lengths.append(length)
-      minor(5000)
-      minor(5000)
+      minor(4100)
     }
-    #expect(lengths == [4, 8, 16, 32])
+    #expect(lengths == [8, 16, 32, 64])
     while !control.isWorthwhile { full() }
     minor(10)
-    minor(5000)
-    minor(5000)
+    minor(3900)
+    #expect(control.isWorthwhile)
+    minor(3900)
     length = 0
     while !control.isWorthwhile {
       full()
       length += 1
     }
-    #expect(length == 4, "a success makes it patient again")
+    #expect(length == 8, "a success makes it impatient again")
+  }
+
+  @Test("a full cycle of a heap in which nothing was old is no measure for minor ones")
+  func nothingOld() {
+    var control = MinorControl()
+    control.cycleEnded(.full, old: 0, young: 1000, freed: 1000, time: 10)
+    for _ in 0..<10 { control.cycleEnded(.minor, old: old, young: 1000, freed: 1000, time: 1000) }
+    #expect(control.isWorthwhile)
   }
 }

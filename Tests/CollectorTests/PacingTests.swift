@@ -190,7 +190,7 @@ struct PacingTests {
     #expect(try goal(before: 0, after: 100 << 20, marked: 100 << 20) == 0)
   }
 
-  @Test("a cycle starts as late as the last marking allows, between half and three quarters")
+  @Test("a cycle starts as late as the last marking allows, between half and seven eighths")
   func trigger() {
     let pacing = Pacing(percent: 100, memoryLimit: nil, minimumHeap: 0)
     func trigger(_ black: Int?) -> Int {
@@ -200,8 +200,16 @@ struct PacingTests {
     #expect(trigger(.max) == 1 << 29)
     #expect(trigger(1 << 29) == 1 << 29)
     #expect(trigger(200 << 20) == (1024 - 400) << 20)
-    #expect(trigger(0) == 768 << 20)
-    #expect(trigger(-5) == 768 << 20)
+    #expect(trigger(0) == 896 << 20)
+    #expect(trigger(-5) == 896 << 20)
+  }
+
+  @Test("where hardly anything is old, a cycle is a full one")
+  func nothingOld() {
+    let pacing = Pacing(percent: 100, memoryLimit: nil, minimumHeap: 4 << 20, hasGenerations: true)
+    #expect(pacing.decide(.init(live: 0)).kind == .full)
+    #expect(pacing.decide(.init(live: (64 << 10) - 1)).kind == .full)
+    #expect(pacing.decide(.init(live: 64 << 10)).kind == .minor)
   }
 
   @Test("old garbage is looked for after 16 times what may be allocated up to the goal")

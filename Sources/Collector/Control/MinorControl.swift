@@ -28,10 +28,13 @@ package struct MinorControl: Sendable {
   /// What `suspended` will be set to next.
   private var patience = Self.shortest
 
-  /// Minor cycles in a row that must be too dear. One may be: a program has phases.
+  /// Minor cycles in a row that must be too dear. One may be, a little: a program has phases.
   private static var tolerated: Int { 2 }
-  /// Full cycles without a trial, the first time and at the most.
-  private static var shortest: Int { 4 }
+  /// How many times dearer than a full cycle a minor one is that counts as two.
+  private static var farTooDear: Double { 4 }
+  /// Full cycles without a trial, the first time and at the most. Fewer cost a program that gains
+  /// nothing more trials, more leave one that has changed its ways unnoticed for longer.
+  private static var shortest: Int { 8 }
   private static var longest: Int { 64 }
 
   package init() {}
@@ -40,18 +43,22 @@ package struct MinorControl: Sendable {
 
   /// A cycle has freed so many bytes in so many nanoseconds of processor time.
   ///
-  /// - Parameter young: bytes that were allocated between the cycle before and this one.
-  package mutating func cycleEnded(_ kind: CycleKind, young: Int, freed: Int, time: Int) {
+  /// - Parameters:
+  ///   - old: bytes that the cycle before has found alive.
+  ///   - young: bytes that were allocated between the cycle before and this one.
+  package mutating func cycleEnded(
+    _ kind: CycleKind, old: Int, young: Int, freed: Int, time: Int
+  ) {
     let price = Double(max(time, 0)) / Double(max(freed, 1))
     let hasFreedLittle = freed < young / 4
     switch kind {
     case .full:
-      fullPrice = price
+      if old >= Pacing.leastOld { fullPrice = price }
       suspended = max(suspended - 1, hasFreedLittle ? 1 : 0)
     case .minor:
       if hasFreedLittle { suspended = 1 }
       if price > fullPrice {
-        losses += 1
+        losses += price > fullPrice * Self.farTooDear ? Self.tolerated : 1
         guard losses >= Self.tolerated else { return }
         (losses, suspended) = (0, patience)
         patience = min(patience * 2, Self.longest)

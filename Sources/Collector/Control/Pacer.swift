@@ -163,7 +163,7 @@ internal import Synchronization
     decide { state in
       unsafe words.pointee.allocatedBytes.subtract(state.dead, ordering: .relaxed)
       state.minorControl.cycleEnded(
-        kind, young: state.before - state.atEnd, freed: state.dead, time: time)
+        kind, old: state.atEnd, young: state.before - state.atEnd, freed: state.dead, time: time)
       let allocated = max(live + state.dead - state.atEnd, 0)
       state.sinceFull = kind == .full ? 0 : state.sinceFull.saturatingAdd(allocated)
       state.atEnd = live

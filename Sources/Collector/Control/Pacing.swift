@@ -7,7 +7,7 @@
 //            minimumHeap × percent / 100 (the formula of Go's GOGC, since Go 1.18); a memory
 //            limit lowers it
 //   trigger  the goal less twice what was allocated while the last full cycle marked: between half
-//            and three quarters of the way from live to the goal
+//            and seven eighths of the way from live to the goal
 //   assist   bytes to mark for each byte allocated after the trigger, so that marking is done
 //            half-way to the goal, even if workers do nothing
 //
@@ -18,6 +18,8 @@
 //
 //   nursery  half of live, or what fits into a processor's cache; two thirds of the way to the goal
 //            at the most
+//
+// Where hardly anything is old, a full cycle takes no longer than a minor one, and finds out more.
 //
 // What lives comes near the goal only if young objects survive. If they all die, old ones may die
 // as well, and no minor cycle can tell. So a full cycle is also due when 16 times the way from live
@@ -108,7 +110,7 @@ package struct Pacing: Sendable {
       return decision
     }
     let wanted = figures.black.map { max($0, 0).scaled(by: 2, over: 1) } ?? .max
-    let reserve = min(max(wanted, room / 4), room / 2)
+    let reserve = min(max(wanted, room / 8), room / 2)
     let trigger = live.saturatingAdd(room - reserve)
     // Half of the way that is left: the goal counts objects, and the spans that hold them are
     // not all full. Less of it means more assists and a smaller peak.
@@ -121,19 +123,23 @@ package struct Pacing: Sendable {
   /// processor. Fewer make the fixed cost of a cycle count.
   private static var smallestNursery: Int { 4 << 20 }
 
+  /// Bytes of old objects that a minor cycle is worth while for: they are marked in the time that a
+  /// cycle takes at least.
+  static var leastOld: Int { 64 << 10 }
+
   /// How often the way from live to goal may be allocated between two full cycles. More leaves old
   /// garbage for longer, less marks more. With 8 the benchmark `threads 2 16 10 10000` took 10 % more
   /// processor time than without a bound, and with 16 it took 1 % more (least of 15 runs each, two
   /// processors, November 2026).
   private static var waysToFull: Int { 16 }
 
-  /// A minor cycle, unless hardly any room is left to the goal.
+  /// A minor cycle, unless hardly anything is old or hardly any room is left to the goal.
   private func decideMinor(live: Int, goal: Int) -> Decision? {
     let room = max(goal - live, 0)
     let wanted = max(live / 2, Self.smallestNursery)
     // The last third is for what is allocated while the cycle marks.
     let nursery = min(wanted, room / 3 * 2)
-    guard nursery >= wanted / 4 else { return nil }
+    guard live >= Self.leastOld, nursery >= wanted / 4 else { return nil }
     let trigger = live.saturatingAdd(nursery)
     return Decision(
       kind: .minor, goal: trigger.saturatingAdd(nursery / 2), fullGoal: goal, trigger: trigger,
