@@ -39,7 +39,8 @@ import Testing
   func environment() {
     let configuration = configuration([
       "HEAP_GCPERCENT": "250", "HEAP_MEMLIMIT": "1.5GiB", "HEAP_TRACE": "1", "HEAP_CHECK": "1",
-      "HEAP_STRESS": "collect=1000,buffer=4,delay=50,seed=7", "HEAP_HUGEPAGES": "never",
+      "HEAP_STRESS": "collect=1000,buffer=4,delay=50,seed=7",
+      "HEAP_HUGEPAGES": "never",
     ])
     #expect(configuration.hugePages == .never)
     #expect(configuration.gcPercent == 250)
@@ -71,7 +72,8 @@ import Testing
       ("HEAP_GCPERCENT", "-1", "percent"), ("HEAP_GCPERCENT", "100%", "or off"),
       ("HEAP_GCPERCENT", "99999999999999999999", "percent"), ("HEAP_MEMLIMIT", "512MB", "512MiB"),
       ("HEAP_MEMLIMIT", "-5", "off"), ("HEAP_MEMLIMIT", "9000000TiB", "bytes"),
-      ("HEAP_HUGEPAGES", "1", "automatic"), ("HEAP_TRACE", "yes", "1 or 0"), ("HEAP_CHECK", "2", "1 or 0"),
+      ("HEAP_HUGEPAGES", "1", "automatic"),
+      ("HEAP_TRACE", "yes", "1 or 0"), ("HEAP_CHECK", "2", "1 or 0"),
       ("HEAP_STRESS", "collect", "collect=ALLOCATIONS"), ("HEAP_STRESS", "speed=3", "seed=NUMBER"),
       ("HEAP_STRESS", "delay=9223372036854775807", "delay=MICROSECONDS (at most 1000000)"),
       ("HEAP_STRESS", "seed=1,buffer=1048577", "buffer=ENTRIES (at most 1048576)"),
