@@ -68,7 +68,7 @@ array='$s7Mutator04HeapA0V13allocateArray2of5count9repeatingAA0bD0VyxGxm_SixtlF'
 check "${array}s5UInt8V_Ttg5" 97 changeRun arraySlotSlow fillInPieces memset
 check "${array}AA0B3RefVy15fast_path_probe4NodeVGSg_Ttg5" 128 changeRun arraySlotSlow fillInPieces \
   checkSlow instantiateConcreteType
-check probe_store_reference 28 recordSlow
+check probe_store_reference 31 recordReference recordSlow
 check probe_store_pair 42 recordSlow
 check probe_store_choice 37 recordSlow
 check probe_store_table 94 storeSlow stack_chk_fail
@@ -76,8 +76,8 @@ check probe_load_reference 5
 check probe_increment 5
 check probe_safepoint 9 safepointSlow
 check probe_array_sum 60 indexOutOfRange
-check probe_array_store 36 recordSlow indexOutOfRange
-check probe_store_element 33 recordSlow indexOutOfRange
+check probe_array_store 38 recordReference recordSlow indexOutOfRange
+check probe_store_element 37 recordReference recordSlow indexOutOfRange
 check probe_load_element 9 indexOutOfRange
 
 echo "$((checks - failures)) passed, $failures failed"

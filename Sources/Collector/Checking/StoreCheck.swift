@@ -176,7 +176,5 @@ package enum StoreCheck {
 
 extension AttachedMutator {
   /// The heap is in checked mode.
-  package var isChecked: Bool {
-    unsafe state.pointee.heap._withUnsafeGuaranteedRef { $0.options.checks }
-  }
+  package var isChecked: Bool { unsafe state.pointee.isChecked }
 }

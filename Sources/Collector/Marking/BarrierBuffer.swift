@@ -26,14 +26,11 @@
   /// Adds both halves of a store; true when no further store fits.
   @inline(__always)
   package mutating func append(old: UInt, new: UInt) -> Bool {
-    if old != 0 {
-      unsafe entries[count] = old
-      count &+= 1
-    }
-    if new != 0 && new != old {
-      unsafe entries[count] = new
-      count &+= 1
-    }
+    // Without branches: what is stored is as good as random.
+    unsafe entries[count] = old
+    let behindOld = count &+ (old == 0 ? 0 : 1)
+    unsafe entries[behindOld] = new
+    count = behindOld &+ (new == 0 || new == old ? 0 : 1)
     return count &+ 2 > capacity
   }
 

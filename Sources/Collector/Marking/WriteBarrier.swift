@@ -49,16 +49,22 @@ internal import Synchronization
     record(slot: slot, new: new, by: mutator)
   }
 
-  /// The same, if there is nothing to check: the slot is in the heap of the thread's innermost
-  /// mutator, which may store there, and not in checked mode. So it is in all but a few programs.
-  /// False: nothing has been recorded.
+  /// The same, if there is nothing to check. False: nothing has been recorded.
+  @inline(__always)
   package static func recordUnchecked(slot: UInt, new: UInt) -> Bool {
-    guard let mutator = AttachedMutator.current,
-      unsafe mutator.state.pointee.owner == ArenaTables.find(slot)?.owner,
-      !mutator.isBlocked, !mutator.isChecked
-    else { return false }
+    guard let mutator = uncheckedMutator(for: slot) else { return false }
     record(slot: slot, new: new, by: mutator)
     return true
+  }
+
+  /// The thread's innermost mutator, if the slot is in its heap, it may store there, and no store is
+  /// checked. So it is in all but a few programs.
+  @inline(__always)
+  package static func uncheckedMutator(for slot: UInt) -> AttachedMutator? {
+    guard let mutator = AttachedMutator.current, let tables = ArenaTables.find(slot),
+      unsafe mutator.state.pointee.storesInto == tables.owner
+    else { return nil }
+    return mutator
   }
 
   /// The same for a mutator that is known and a store that has been checked.
@@ -90,22 +96,16 @@ internal import Synchronization
       return CardTable.mark(destination, size: UInt(count * stride))
     }
     for element in 0..<count {
-      let offset = UInt(element * stride)
+      let offset = UInt(bitPattern: element &* stride)
       for i in references.indices {
-        let reference = unsafe references[i]
-        let place = offset + UInt(reference)
-        let new = source.map { heap_load_word($0 + place) } ?? 0
-        record(slot: destination + place, new: new, by: mutator)
+        let place = unsafe offset &+ UInt(references[i])
+        let new = source.map { heap_load_word($0 &+ place) } ?? 0
+        record(slot: destination &+ place, new: new, by: mutator)
       }
-    }
-    guard !ambiguous.isEmpty else { return }
-    for element in 0..<count {
-      let offset = UInt(element * stride)
       for i in ambiguous.indices {
-        let word = unsafe ambiguous[i]
-        let place = offset + UInt(word)
-        recordAmbiguous(heap_load_word(destination + place), by: mutator)
-        if let source { recordAmbiguous(heap_load_word(source + place), by: mutator) }
+        let place = unsafe offset &+ UInt(ambiguous[i])
+        recordAmbiguous(heap_load_word(destination &+ place), by: mutator)
+        if let source { recordAmbiguous(heap_load_word(source &+ place), by: mutator) }
       }
     }
   }
@@ -114,7 +114,17 @@ internal import Synchronization
   ///
   /// That is found out now. In the buffer are references only, and no object goes before it is
   /// emptied: no span is swept while the heap's word is up.
+  @inline(__always)
   private static func recordAmbiguous(_ word: UInt, by mutator: AttachedMutator) {
+    guard let tables = ArenaTables.find(word),
+      unsafe tables.owner == mutator.state.pointee.owner, !MarkBit(of: word).isSet
+    else { return }
+    recordUnmarked(word, by: mutator)
+  }
+
+  /// The same for a word that points into the heap, but at no object that is marked already.
+  @inline(never)
+  private static func recordUnmarked(_ word: UInt, by mutator: AttachedMutator) {
     let state = unsafe mutator.state
     guard let (span, slot) = HeapSpan.lookUp(word, owner: unsafe state.pointee.owner) else {
       return

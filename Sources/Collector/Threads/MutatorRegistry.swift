@@ -213,7 +213,7 @@ enum MutatorPlace { case attached, idle, gone }
   /// The heap of a mutator ends. No handshake is under way.
   private static func end(_ mutator: AttachedMutator) {
     // A process that was forked while the thread was attached: the table is not hidden.
-    if !mutator.isBlocked { unsafe mutator.state.pointee.cache.hide() }
+    if !mutator.isBlocked { unsafe mutator.state.pointee.hide() }
     // Relaxed: whoever takes the mutator takes a lock first.
     unsafe mutator.state.pointee.status.store(MutatorStatus.gone, ordering: .relaxed)
     giveUp(mutator)

@@ -40,6 +40,11 @@ public import Synchronization
   let hasPlainRuns: Bool
   /// The generation of the spans it allocates from.
   package var generation: Generation
+  /// The owner of the slots that the thread may store into unasked: the heap, and 0 in a blocking
+  /// region, or if every store is checked.
+  private(set) var storesInto: UInt = 0
+  /// The type of the value that was recorded last, and what is known about it; means nothing here.
+  package var recordedType: (key: UInt, map: UInt) = (0, 0)
   /// The reference stores that were recorded and are not yet marked.
   package var barrier: BarrierBuffer
   /// Marks for this mutator: barrier flushes, its stack, assists.
@@ -74,6 +79,8 @@ public import Synchronization
 
   package let words: UnsafeMutablePointer<HeapWords>
   package let owner: UInt
+  /// The heap checks every store.
+  package let isChecked: Bool
   package let heap: Unmanaged<CollectedHeap>
 
   init(heap: CollectedHeap, thread: UInt64, protocolState: ProtocolState) {
@@ -92,6 +99,20 @@ public import Synchronization
     unsafe words = heap.words
     owner = heap.pageHeap.owner
     unsafe self.heap = Unmanaged.passUnretained(heap)
+    isChecked = options.checks
+    show()
+  }
+
+  /// From now on the inlined half of an allocation finds no run, and a store is looked into.
+  mutating func hide() {
+    cache.hide()
+    storesInto = 0
+  }
+
+  /// What `hide` has hidden is found again.
+  mutating func show() {
+    cache.show()
+    storesInto = isChecked ? 0 : owner
   }
 }
 

@@ -90,8 +90,8 @@ extension AttachedMutator {
   func enterBlocking(stackPointer: UInt) {
     unsafe state.pointee.stackPointer = stackPointer
     countRuns()
-    // From here on the inlined half of allocation finds no run, and the slow half refuses.
-    unsafe state.pointee.cache.hide()
+    // From here on the slow halves of allocations and stores refuse.
+    unsafe state.pointee.hide()
     while !move(from: MutatorStatus.running, to: MutatorStatus.blocked) {
       heap.handshakes.answer(self, stackPointer: stackPointer)
     }
@@ -101,7 +101,7 @@ extension AttachedMutator {
   /// what the collector has not yet come to.
   func leaveBlocking() {
     if !move(from: MutatorStatus.blocked, to: MutatorStatus.running) { leaveBlockingSlow() }
-    unsafe state.pointee.cache.show()
+    unsafe state.pointee.show()
   }
 
   @inline(never)

@@ -55,7 +55,7 @@ extension HeapRef {
   ) {
     let slot: HeapSlot<Reference> = slot(at: keyPath)
     let new = unsafe unsafeBitCast(reference, to: UInt.self)
-    if heap_barrier_is_up() { slot.recordSlow(reference) } else { slot.markCards() }
+    if heap_barrier_is_up() { slot.recordSlow(word: reference) } else { slot.markCards() }
     if ordering == .sequentiallyConsistent {
       unsafe slot.word.pointee.store(new, ordering: .sequentiallyConsistent)
     } else {
@@ -73,7 +73,7 @@ extension HeapRef {
   ) -> Reference {
     let slot: HeapSlot<Reference> = slot(at: keyPath)
     let new = unsafe unsafeBitCast(reference, to: UInt.self)
-    if heap_barrier_is_up() { slot.recordSlow(reference) } else { slot.markCards() }
+    if heap_barrier_is_up() { slot.recordSlow(word: reference) } else { slot.markCards() }
     let old =
       if ordering == .sequentiallyConsistent {
         unsafe slot.word.pointee.exchange(new, ordering: .sequentiallyConsistent)
@@ -83,7 +83,7 @@ extension HeapRef {
         unsafe slot.word.pointee.exchange(new, ordering: .acquiringAndReleasing)
       }
     let original = unsafe unsafeBitCast(old, to: Reference.self)
-    if heap_barrier_is_up() { slot.recordSlow(original) }
+    if heap_barrier_is_up() { slot.recordSlow(word: original) }
     return original
   }
 
@@ -99,7 +99,7 @@ extension HeapRef {
     let slot: HeapSlot<Reference> = slot(at: keyPath)
     let old = unsafe unsafeBitCast(expected, to: UInt.self)
     let new = unsafe unsafeBitCast(desired, to: UInt.self)
-    if heap_barrier_is_up() { slot.recordSlow(desired) } else { slot.markCards() }
+    if heap_barrier_is_up() { slot.recordSlow(word: desired) } else { slot.markCards() }
     let result =
       if ordering == .sequentiallyConsistent {
         unsafe slot.word.pointee.compareExchange(
@@ -112,7 +112,7 @@ extension HeapRef {
           expected: old, desired: new, ordering: .acquiringAndReleasing)
       }
     let original = unsafe unsafeBitCast(result.original, to: Reference.self)
-    if heap_barrier_is_up() { slot.recordSlow(original) }
+    if heap_barrier_is_up() { slot.recordSlow(word: original) }
     return (result.exchanged, original)
   }
 

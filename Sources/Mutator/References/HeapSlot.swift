@@ -10,11 +10,12 @@
 //              standard library: no reference can be in it, a store is a store
 //   one word   8 bytes: if the barrier flag is up, record, else set the card; then a releasing
 //              store
-//   wider      if the flag is up, all is done by RecordedStore. Else set the cards; then a
-//              releasing fence, and a relaxed store of each word. What is left behind the last
-//              whole word holds no reference and is copied
+//   wider      if the flag is up, record a copy and store that (a large one: RecordedStore). Else
+//              set the cards; then a releasing fence, and a relaxed store of each word. What is
+//              left behind the last whole word holds no reference and is copied
 //
-//     load flag ─ compare ─ branch ─ card ─ store   12 instructions for a reference on x86-64
+//     load flag ─ compare ─ branch ─ card ─ store   10 instructions for a reference on x86-64
+//        ├─────────► recordReference: WriteBarrier, whatever the type
 //        └─────────► recordSlow: field map of the type, WriteBarrier
 //
 // A wide value that is stored may be a copy of one in the heap, and the compiler may take the heap's
@@ -68,6 +69,10 @@ public import Synchronization
   @inlinable @inline(__always)
   package static var isWord: Bool { MemoryLayout<Value>.size == 8 }
 
+  /// A value is passed in registers.
+  @inlinable @inline(__always)
+  static var isSmall: Bool { MemoryLayout<Value>.size <= 32 }
+
   // MARK: - Fast path
 
   @inlinable @inline(__always)
@@ -81,7 +86,7 @@ public import Synchronization
       return
     }
     if Self.isWord {
-      if heap_barrier_is_up() { recordSlow(value) } else { markCards() }
+      if heap_barrier_is_up() { recordSlow(word: value) } else { markCards() }
       // Pair: the address dependency of whoever loads the reference.
       unsafe word.pointee.store(unsafeBitCast(value, to: UInt.self), ordering: .releasing)
       return
@@ -92,7 +97,7 @@ public import Synchronization
     unsafe _withUnprotectedUnsafePointer(to: &value) {
       if heap_barrier_is_up() {
         // What fits into registers is passed in them.
-        if MemoryLayout<Value>.size <= 32 { return unsafe recordSlow($0.pointee) }
+        if Self.isSmall { return unsafe recordSlow($0.pointee) }
         return unsafe storeSlow(UnsafePointer($0))
       }
       markCards()
@@ -146,6 +151,21 @@ public import Synchronization
 
   // MARK: - Slow path
 
+  /// Records what a store of a word is about to overwrite and to write.
+  ///
+  /// Called while the flag is up. A reference is recorded without a look at its type, unless there is
+  /// something to check.
+  @inlinable @inline(__always)
+  package func recordSlow(word value: Value) {
+    // Specialised, this is no question: the compiler sees that the type conforms.
+    if Value.self is any _HeapReferenceWord.Type,
+      recordReference(at: address, unsafe unsafeBitCast(value, to: UInt.self))
+    {
+      return
+    }
+    recordSlow(value)
+  }
+
   /// Records the references that a store of `value` is about to overwrite and to write. If the value
   /// is wider than a word, stores it as well.
   ///
@@ -153,17 +173,26 @@ public import Synchronization
   /// passes the value in registers and materialises no metadata.
   @inlinable @inline(never)
   package func recordSlow(_ value: Value) {
-    // Specialised, this is no question: the compiler sees that the type conforms.
-    if Self.isWord, Value.self is any _HeapReferenceWord.Type,
-      recordReference(at: address, unsafe unsafeBitCast(value, to: UInt.self))
-    {
+    if Self.isWord {
+      unsafe withUnsafePointer(to: value) {
+        recordWord(of: Value.self, at: address, from: UInt(bitPattern: $0))
+      }
       return
     }
-    unsafe withUnsafePointer(to: value) { source in
-      if Self.isWord {
-        recordWord(of: Value.self, at: address, from: UInt(bitPattern: source))
-      } else {
-        storeRecorded(Value.self, at: address, from: UInt(bitPattern: source))
+    // Unprotected: as above.
+    var value = value
+    unsafe _withUnprotectedUnsafePointer(to: &value) { source in
+      var words = InlineArray<4, UInt>(repeating: 0)
+      unsafe _withUnprotectedUnsafeMutablePointer(to: &words) { words in
+        let copy = unsafe HeapSlot(UnsafeMutableRawPointer(words))
+        unsafe copy.storeWords(UnsafeRawPointer(source))
+        if recordSmall(Value.self, at: address, from: copy.address) {
+          // Pair: the address dependency of whoever loads one of the references.
+          atomicMemoryFence(ordering: .releasing)
+          unsafe storeWords(UnsafeRawPointer(words))
+        } else {
+          storeRecorded(Value.self, at: address, from: copy.address)
+        }
       }
     }
   }
@@ -194,6 +223,12 @@ func recordWord(of type: Any.Type, at destination: UInt, from source: UInt) {
   unsafe WriteBarrier.recordAggregate(
     destination: destination, source: source, count: 1, stride: map.stride,
     references: map.references, ambiguous: map.ambiguous, by: mutator)
+}
+
+/// Records the store of a small value of more than a word, if there is nothing to check; whether it has.
+@usableFromInline @inline(never)
+func recordSmall(_ type: Any.Type, at destination: UInt, from source: UInt) -> Bool {
+  RecordedStore.recordUnchecked(type, at: destination, from: source)
 }
 
 /// Stores a value of more than a word of a type, and records the store.

@@ -15,7 +15,8 @@
 // read is recorded, and that is stored. No safepoint lies between the test of the flag and the last
 // store (WriteBarrier).
 //
-// The buffer is small, so a long copy goes piece by piece.
+// The buffer is small, so a long copy goes piece by piece. A single small value is read, and stored,
+// by HeapSlot, which knows its size.
 //
 // Model: Verification/generations.pml, the copy
 
@@ -47,6 +48,18 @@ enum RecordedStore {
         unsafe replace(type, map, at: destination, from: source, count: count, through: $0)
       }
     }
+  }
+
+  /// Records the store of a value from `source`, which nobody else writes, if there is nothing to check;
+  /// whether it has. Stores nothing.
+  @inline(__always)
+  static func recordUnchecked(_ type: Any.Type, at destination: UInt, from source: UInt) -> Bool {
+    guard let mutator = WriteBarrier.uncheckedMutator(for: destination) else { return false }
+    let map = FieldMap.of(type, recordedBy: mutator)
+    unsafe WriteBarrier.recordAggregate(
+      destination: destination, source: source, count: 1, stride: map.stride,
+      references: map.references, ambiguous: map.ambiguous, by: mutator)
+    return true
   }
 
   private static func replace(

@@ -17,6 +17,7 @@
 //
 // Ordering: a record is complete before it is published (MetatypeTable).
 
+internal import Collector
 internal import Heap
 
 /// Offsets of the references in a value of one type.
@@ -86,6 +87,17 @@ internal import Heap
     } catch {
       broken(error.description)
     }
+  }
+
+  /// The same, for a mutator that records many values of few types.
+  @inline(__always)
+  static func of(_ type: Any.Type, recordedBy mutator: AttachedMutator) -> FieldMap {
+    let key = UInt(bitPattern: ObjectIdentifier(type))
+    let (last, map) = unsafe mutator.state.pointee.recordedType
+    if last == key { return FieldMap(address: map) }
+    let found = of(type)
+    unsafe mutator.state.pointee.recordedType = (key, found.address)
+    return found
   }
 
   @inline(never)
