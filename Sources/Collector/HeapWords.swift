@@ -23,7 +23,8 @@ package struct HeapWords: ~Copyable {
   /// it sees what the collector wrote before (Note [Barrier flag]).
   package let barrierIsUp = Atomic<Bool>(false)
 
-  /// The collector marks, and allocation owes work. Owner: the collector. Relaxed: a hint.
+  /// The collector marks, and allocation owes work: every mutator has answered `scan`. Owner: the
+  /// collector. Ordering: see Note [Assists]. That the word is down may be seen late: relaxed.
   package let isMarking = Atomic<Bool>(false)
 
   /// A cycle has been asked for. Any thread sets it. The collector clears it when marking has ended:

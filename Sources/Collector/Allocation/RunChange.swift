@@ -92,6 +92,7 @@ extension AttachedMutator {
   func noteTaken(_ bytes: Int) {
     let state = unsafe state
     unsafe state.pointee.unaccountedBytes += bytes
+    // Relaxed: a quantity is noted. Who pays looks again (Assist).
     if unsafe state.pointee.words.pointee.isMarking.load(ordering: .relaxed) {
       unsafe state.pointee.assistDebt += bytes
     }

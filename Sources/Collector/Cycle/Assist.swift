@@ -48,7 +48,8 @@ extension Safepoints {
     let state = unsafe mutator.state
     let debt = unsafe state.pointee.assistDebt
     unsafe state.pointee.assistDebt = 0
-    guard unsafe words.pointee.isMarking.load(ordering: .relaxed) else { return }
+    // Acquiring: see Note [Assists].
+    guard unsafe words.pointee.isMarking.load(ordering: .acquiring) else { return }
     let ratio = unsafe words.pointee.assistRatio.load(ordering: .relaxed)
     var owed = debt.scaled(by: ratio, over: 1024)
     owed -= claimCredit(owed)

@@ -163,13 +163,15 @@ package enum CycleKind: Sendable {
   /// Not before the last answer to `scan`. If anybody scanned objects earlier, a stale word could
   /// make an unused slot of a run black whose thread has not been scanned yet.
   private func beginAssists() {
-    unsafe words.pointee.isMarking.store(true, ordering: .relaxed)
+    // Releasing: see Note [Assists].
+    unsafe words.pointee.isMarking.store(true, ordering: .releasing)
     requests.noteMarking()
   }
 
   package func drain() { crew.drain() }
 
   private func endAssists() {
+    // Relaxed: an assist that has not heard of it does no harm. The posts of `off` release it.
     unsafe words.pointee.isMarking.store(false, ordering: .relaxed)
   }
 
