@@ -78,7 +78,6 @@ internal import Synchronization
 package final class GreyStore: Sendable {
   private struct State {
     var grey: GreyBlock?
-    var greyCount = 0
     var empty: GreyBlock?
     var emptyCount = 0
     /// Where the blocks were cut from.
@@ -86,8 +85,8 @@ package final class GreyStore: Sendable {
   }
 
   private let state = HeapLock(State(), rank: .greyStore)
-  /// The number of grey blocks. Written under the lock; relaxed reads are hints, except after a
-  /// handshake, which orders them.
+  /// The number of grey blocks. Written under the lock. Read without it, it is a hint, except after
+  /// a handshake, which orders what was put in before.
   private let length = Atomic<Int>(0)
 
   /// Bytes that are mapped at a time.
@@ -99,6 +98,7 @@ package final class GreyStore: Sendable {
     for slab in state.withLock({ $0.slabs }) { VirtualMemory.release(slab, size: Self.slabSize) }
   }
 
+  /// Acquiring: pairs with `countGrey`.
   package var isEmpty: Bool { length.load(ordering: .acquiring) == 0 }
 
   /// Bytes of memory that blocks were cut from.
@@ -112,8 +112,7 @@ package final class GreyStore: Sendable {
     state.withLock {
       block.next = $0.grey
       $0.grey = block
-      $0.greyCount += 1
-      length.store($0.greyCount, ordering: .releasing)
+      countGrey(1)
     }
   }
 
@@ -123,10 +122,15 @@ package final class GreyStore: Sendable {
     return state.withLock {
       guard let block = $0.grey else { return nil }
       $0.grey = block.next
-      $0.greyCount -= 1
-      length.store($0.greyCount, ordering: .releasing)
+      countGrey(-1)
       return block
     }
+  }
+
+  /// - Precondition: the lock is held.
+  private func countGrey(_ change: Int) {
+    // Relaxed: nobody else writes meanwhile. Releasing: pairs with `isEmpty`.
+    length.store(length.load(ordering: .relaxed) + change, ordering: .releasing)
   }
 
   // MARK: - Empty blocks
