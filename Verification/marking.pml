@@ -14,8 +14,8 @@
  * order of the entries and their number; marking needs neither.
  *
  * A mark bit is set in one step, and who sets it has the object: it is on the stack of whoever marked it, and goes to the shared
- * store with the rest of that stack. Only from there is anything taken here. (In the code a marker also reads what is on its own
- * stack. That is to put an object into the store and to take it out at once.)
+ * store with the rest of that stack. Only from there is anything taken here. In the code a marker also reads what is on its own
+ * stack, and puts a part of it into the store whenever a block is full. With OWN_STACK the model does so, too.
  *
  * A handshake is a request that each mutator answers at its next safepoint, at the top of its loop: handshake.pml shows
  * that status words, blocking regions, the collector acting on a mutator's behalf, attaching and detaching come
@@ -33,6 +33,7 @@
  *                  ASSIST      mutators take work from the store
  *                  AMBIGUOUS   mutators store words that may look like a reference to anything; the search goes on to the drain
  *                              after OFF
+ *                  OWN_STACK   mutators read what is on their own stacks, and put any part of it into the store at any time
  *                  DROPPER     a thread that is not attached drops a root handle (a second root slot)
  *                  STALE       stacks hold stale words, which may point into the unused rest of anybody's run
  *                  GARBAGE     what nobody could reach when the flag went up must be white when marking ends
@@ -330,14 +331,28 @@ inline flush(m) {
        buffer[m] = buffer[m] & ~LOWEST(buffer[m]);
        setMarks(a1);
        c = c | a1;
+#ifdef OWN_STACK
+       found = found || a1;
+#endif
        a1 = 0
      }
+#ifdef OWN_STACK
+  :: c -> store = store | c; c = 0
+  :: buffer[m] == 0 -> break
+  od;
+  if
+  :: found -> foundWork = true; found = false
+  :: else
+  fi;
+  store = store | c; c = 0
+#else
   :: else -> break
   od;
   if
   :: c -> foundWork = true; store = store | c; c = 0
   :: else
   fi
+#endif
 #else
   d_step {
     c = buffer[m] & ~mark;
@@ -351,6 +366,9 @@ inline flush(m) {
 
 proctype Mutator(byte m) {
   byte a, b, c, a1;
+#ifdef OWN_STACK
+  bool found;              /* something was marked in this flush */
+#endif
 
 #ifdef ATTACH
   /* The last mutator is made during the cycle. */
@@ -480,6 +498,25 @@ end: do
      if
      :: a ->
         d_step { inHand[m + 1] = SET(f[a]); a = 0; forget() }
+#ifdef OWN_STACK
+        /* It marks what it has read. What was white is on its stack (c): it reads on from there, or takes more from the store, or
+           puts what it has there. It notes nothing until it is through. */
+        do
+        :: inHand[m + 1] ->
+           d_step { a1 = inHand[m + 1] & ~mark; setMarks(a1); c = c | a1; a1 = 0; inHand[m + 1] = 0; forget() }
+        :: inHand[m + 1] == 0 && c ->
+           atomic { pickFrom(c, a); c = c & ~SET(a); grey = grey & ~SET(a); inHand[m + 1] = SET(a) };
+           d_step { inHand[m + 1] = SET(f[a]); a = 0; forget() }
+        :: atomic { inHand[m + 1] == 0 && store -> pickFrom(store, a); take(a); inHand[m + 1] = SET(a) };
+           d_step { inHand[m + 1] = SET(f[a]); a = 0; forget() }
+        :: inHand[m + 1] == 0 && c -> store = store | c; c = 0
+        :: inHand[m + 1] == 0 -> break
+        od;
+        if
+        :: c -> foundWork = true; store = store | c; c = 0
+        :: else
+        fi;
+#else
         if
         :: inHand[m + 1] ->
            d_step {
@@ -494,6 +531,7 @@ end: do
            fi
         :: else
         fi;
+#endif
 #if !defined(NOTE_BEFORE) && !defined(NO_NOTE)
         foundWork = true
 #endif

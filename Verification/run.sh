@@ -80,6 +80,9 @@ quick  marking/runs                      marking    safety    clean    NM=2 OLD=
 quick  marking/weak                      marking    safety    clean    NM=1 OLD=2 EAGER FINE WEAK
 quick  marking/assist                    marking    safety    clean    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES
 quick  marking/assist-whole              marking    safety    clean    NM=2 OLD=1 EAGER FINE ASSIST
+quick  marking/own-stack                 marking    safety    clean    NM=1 OLD=2 FINE OWN_STACK
+quick  marking/own-stack-assist          marking    safety    clean    NM=2 OLD=1 EAGER FINE ASSIST OWN_STACK
+quick  marking/own-stack-chain           marking    safety    clean    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES OWN_STACK
 quick  marking/look-again                marking    safety    clean    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES LOOK_AGAIN
 quick  marking/assist-runs               marking    safety    clean    NM=2 OLD=1 FRESH=1 EAGER STORELESS STALE ASSIST
 quick  marking/ambiguous                 marking    safety    clean    NM=1 OLD=2 EAGER AMBIGUOUS
@@ -97,6 +100,9 @@ full   marking/assist-one                marking    safety    clean    NM=1 OLD=
 full   marking/assist-three              marking    safety    clean    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES
 full   marking/look-again-three          marking    safety    clean    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES LOOK_AGAIN
 full   marking/assist-three-after        marking    safety    clean    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES NOTE_AFTER
+full   marking/own-stack-two             marking    safety    clean    NM=2 OLD=2 EAGER FINE BLACK_START OWN_STACK
+full   marking/own-stack-three           marking    safety    clean    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES OWN_STACK
+full   marking/own-stack-three-after     marking    safety    clean    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES OWN_STACK NOTE_AFTER
 full   marking/assist-two                marking    safety    clean    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START
 full   marking/two-ambiguous             marking    safety    clean    NM=2 OLD=2 EAGER AMBIGUOUS BLACK_START
 quick  marking/one-sync                  marking    safety    error    NM=2 OLD=1 ONE_SYNC

@@ -76,6 +76,10 @@ internal import Heap
   }
 
   /// The block on top is full, or there is none: now there is one with room.
+  ///
+  /// A block may go to the store here before its marker has noted work (`Marker.settle`). That is as
+  /// good: while the block is in the store the collector sees it there, and a mutator that takes it
+  /// notes work itself (Verification/marking.pml, OWN_STACK).
   @inline(never)
   private mutating func makeRoom(_ store: GreyStore) {
     guard let full = top else { return setTop(store.makeEmpty()) }

@@ -151,14 +151,13 @@ internal import Synchronization
   package mutating func settle() {
     finishComing()
     while let object = ahead.removeOldest() { push(object) }
-    let hasGrey = !stack.isEmpty
-    stack.giveAll(to: withShared { $0.grey })
-    let (bytes, objects) = (markedBytes, markedObjects)
+    let (bytes, objects, hasGrey) = (markedBytes, markedObjects, !stack.isEmpty)
     (markedBytes, markedObjects, scannedBytes) = (0, 0, 0)
-    guard objects > 0 || hasGrey else { return }
-    withShared { shared in
-      shared.noteWork()
+    let store = withShared { shared in
+      if objects > 0 || hasGrey { shared.noteWork() }
       if objects > 0 { shared.countMarked(bytes: bytes, objects: objects) }
+      return shared.grey
     }
+    stack.giveAll(to: store)
   }
 }
