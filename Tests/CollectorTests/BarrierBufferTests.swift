@@ -107,10 +107,13 @@ struct BarrierBufferTests {
       program.drop(roots[1])
       program.drop(roots[2])
       program.beginCycle()
-      unsafe WriteBarrier.recordAggregate(
-        destination: target, source: nil, count: 1, stride: 40,
-        references: fixture.node.references, ambiguous: fixture.node.ambiguous,
-        by: program.mutator)
+      unsafe withUnsafeTemporaryAllocation(byteCount: 40, alignment: 8) { zeroes in
+        unsafe zeroes.initializeMemory(as: UInt8.self, repeating: 0)
+        unsafe WriteBarrier.recordAggregate(
+          destination: target, source: UInt(bitPattern: zeroes.baseAddress), count: 1, stride: 40,
+          references: fixture.node.references, ambiguous: fixture.node.ambiguous,
+          by: program.mutator)
+      }
       program.initialize(target, HeapFixture.left, 0)
       program.initialize(target, HeapFixture.ambiguous, 0)
       program.endCycle()

@@ -21,8 +21,8 @@
 //
 // The flag is the process's: it is up while any heap wants its stores recorded. Whether this
 // heap wants it is the heap's own word, read here; if it does not, the card is set here. A store
-// that is recorded needs no card (Documentation/Protocol.md, "Generations"). In checked mode the flag is always up, so that
-// every store comes here and is checked (StoreCheck).
+// that is recorded needs no card (Documentation/Protocol.md, "Generations"). In checked mode the flag is
+// always up, so that every store comes here and is checked (StoreCheck).
 //
 // A store by a thread that is not attached to the heap of the object, or that is in a blocking
 // region, breaks the contract. It is found here: while the flag is up, and in checked mode always.
@@ -81,11 +81,11 @@ internal import Synchronization
   }
 
   /// The same for `count` values of `stride` bytes at `destination`, which are about to be
-  /// replaced by those at `source` (nil: by zeroes). Checks nothing.
+  /// replaced by those at `source`. Checks nothing.
   ///
   /// The caller stores what it has at `source`, which nobody else writes.
   package static func recordAggregate(
-    destination: UInt, source: UInt?, count: Int, stride: Int,
+    destination: UInt, source: UInt, count: Int, stride: Int,
     references: UnsafeBufferPointer<UInt32>, ambiguous: UnsafeBufferPointer<UInt32>,
     by mutator: AttachedMutator
   ) {
@@ -99,13 +99,12 @@ internal import Synchronization
       let offset = UInt(bitPattern: element &* stride)
       for i in references.indices {
         let place = unsafe offset &+ UInt(references[i])
-        let new = source.map { heap_load_word($0 &+ place) } ?? 0
-        record(slot: destination &+ place, new: new, by: mutator)
+        record(slot: destination &+ place, new: heap_load_word(source &+ place), by: mutator)
       }
       for i in ambiguous.indices {
         let place = unsafe offset &+ UInt(ambiguous[i])
         recordAmbiguous(heap_load_word(destination &+ place), by: mutator)
-        if let source { recordAmbiguous(heap_load_word(source &+ place), by: mutator) }
+        recordAmbiguous(heap_load_word(source &+ place), by: mutator)
       }
     }
   }
