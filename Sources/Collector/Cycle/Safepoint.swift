@@ -82,7 +82,7 @@ internal import Synchronization
   // MARK: - Waiting
 
   // On a machine with fewer processors than busy threads the collector's may not have run yet, or
-  // stands still with the grey spans in its hands, so that assists find nothing to do. A thread
+  // stands still with the grey objects in its hands, so that assists find nothing to do. A thread
   // that takes memory past the goal waits then, in a blocking region. Every wait has a limit: a
   // collector that is stuck (a thread comes to no safepoint) stops nobody for good.
 
@@ -135,15 +135,18 @@ internal import Synchronization
 
   /// Whether so many bytes more take the heap past the goal of the next full cycle.
   private func isPastFullGoal(with bytes: Int) -> Bool {
-    let total = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed).saturatingAdd(bytes)
-    return unsafe total >= words.pointee.fullGoal.load(ordering: .relaxed)
+    unsafe total(with: bytes) >= words.pointee.fullGoal.load(ordering: .relaxed)
   }
 
   /// Whether so many bytes more take the heap past its goal, and a cycle is wanted or under way.
   private func isPastGoal(with bytes: Int) -> Bool {
     // Relaxed: quantities and a hint.
-    let total = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed).saturatingAdd(bytes)
-    return unsafe total >= words.pointee.goal.load(ordering: .relaxed)
+    unsafe total(with: bytes) >= words.pointee.goal.load(ordering: .relaxed)
       && words.pointee.cycleIsWanted.load(ordering: .relaxed)
+  }
+
+  /// Bytes allocated, as far as accounted, and so many more.
+  private func total(with bytes: Int) -> Int {
+    unsafe words.pointee.allocatedBytes.load(ordering: .relaxed).saturatingAdd(bytes)
   }
 }
