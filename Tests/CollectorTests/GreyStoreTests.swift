@@ -133,6 +133,28 @@ struct GreyStoreTests {
     #expect(store.byteCount == least)
   }
 
+  @Test("objects that come one by one share blocks, and so do those of any number")
+  func sharing() {
+    var random = RandomNumbers("sharing blocks")
+    for most in [1, 300, GreyBlock.capacity] {
+      var count: UInt = 0
+      while count < 50_000 {
+        var stack = GreyStack()
+        for _ in 0...random.below(most) {
+          count += 1
+          stack.push(count, store)
+        }
+        stack.giveAll(to: store)
+      }
+      // Full blocks hold 8 bytes for each object, half-full ones 16.
+      let slab = 256 << 10
+      #expect(store.byteCount <= 16 * Int(count) + 2 * slab, "up to \(most) at a time")
+      #expect(takeAll().sorted() == Array(1...count))
+      store.trim()
+      #expect(store.byteCount == slab)
+    }
+  }
+
   @Test("of threads that put and take at once, none loses an object or gets one twice")
   func contention() {
     let found = Mutex<[UInt]>([])

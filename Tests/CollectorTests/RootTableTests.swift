@@ -87,6 +87,22 @@ struct RootTableTests {
     }
   }
 
+  @Test("however many slots are set while the heap marks, little memory is used for what is grey")
+  func manyShaded() {
+    fixture.attached { program in
+      let all = program.root(program.makeArray(count: 20_000))
+      for i in 1...20_000 { program.store(program.makeNode(), into: all.reference, 8 * i) }
+      program.beginCycle()
+      let slot = program.root(0)
+      let nodes = (1...20_000).map { program.load(all.reference, 8 * $0) }
+      for node in nodes { program.set(slot, node) }
+      #expect(nodes.allSatisfy { fixture.isMarked($0) })
+      #expect(fixture.heap.marking.grey.byteCount <= 1 << 20)
+      program.endCycle()
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
   @Test("a thread that is attached to nothing may drop a slot while the heap marks")
   func dropFromAnywhere() {
     fixture.attached { program in

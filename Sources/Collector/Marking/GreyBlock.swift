@@ -14,9 +14,13 @@
 // thread that has just been stopped in the middle of anything. Between cycles all blocks are empty,
 // and all slabs but one are given back.
 //
-// Limit       A block holds 510 objects. Grey are at most all objects with references: 8 bytes for
-//             each, in the worst case. Markers take the newest first, and large arrays are cut
-//             into pieces, so programs come nowhere near it.
+// Some markers have few objects to give: whoever sets a root slot while the heap is marked has one at
+// a time. So what is put in goes to the block that was put in last, if there is room for it.
+//
+// Limit       A block holds 510 objects. Two blocks that lie on each other in the store hold more than
+//             that together, so the store takes 16 bytes for each grey object, in the worst case.
+//             Grey are at most all objects with references. Markers take the newest first, and large
+//             arrays are cut into pieces, so programs come nowhere near it.
 // Guarded by  the lock; `length` may be read without it, as a hint.
 
 internal import Heap
@@ -64,6 +68,13 @@ internal import Synchronization
 
   package var isEmpty: Bool { count == 0 }
 
+  /// Moves all objects to another block, which has room for them.
+  fileprivate func moveAll(to other: GreyBlock) {
+    unsafe (other.objects + other.count).update(from: objects, count: count)
+    other.count += count
+    count = 0
+  }
+
   /// Moves the older half of the objects to another block, which is empty.
   func moveHalf(to other: GreyBlock) {
     let moved = count / 2
@@ -82,6 +93,12 @@ package final class GreyStore: Sendable {
     var emptyCount = 0
     /// Where the blocks were cut from.
     var slabs: [UInt] = []
+
+    mutating func addEmpty(_ block: GreyBlock) {
+      block.next = empty
+      empty = block
+      emptyCount += 1
+    }
   }
 
   private let state = HeapLock(State(), rank: .greyStore)
@@ -106,10 +123,14 @@ package final class GreyStore: Sendable {
 
   // MARK: - Grey blocks
 
-  /// Puts a block with objects in.
+  /// Puts a block with objects in, or its objects into the block that was put in last.
   package func put(_ block: GreyBlock) {
     assert(!block.isEmpty, "a block without objects is not grey")
     state.withLock {
+      if let last = $0.grey, last.count + block.count <= GreyBlock.capacity {
+        block.moveAll(to: last)
+        return $0.addEmpty(block)
+      }
       block.next = $0.grey
       $0.grey = block
       countGrey(1)
@@ -156,11 +177,7 @@ package final class GreyStore: Sendable {
   /// Takes an empty block back.
   package func recycle(_ block: GreyBlock) {
     assert(block.isEmpty, "a block is recycled when all objects have been taken out")
-    state.withLock {
-      block.next = $0.empty
-      $0.empty = block
-      $0.emptyCount += 1
-    }
+    state.withLock { $0.addEmpty(block) }
   }
 
   /// Gives all memory back but that of one slab, unless a block is in use.
@@ -197,9 +214,7 @@ package final class GreyStore: Sendable {
     for offset in stride(from: slabSize - GreyBlock.size, through: 0, by: -GreyBlock.size) {
       let block = GreyBlock(address: slab + UInt(offset))
       block.count = 0
-      block.next = state.empty
-      state.empty = block
+      state.addEmpty(block)
     }
-    state.emptyCount += slabSize / GreyBlock.size
   }
 }
