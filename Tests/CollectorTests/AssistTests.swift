@@ -81,6 +81,21 @@ struct AssistTests {
     }
   }
 
+  @Test("an assist scans little more than it owes, however large the objects")
+  func largerObjects() {
+    fixture.attached { program in
+      for _ in 0..<64 { _ = program.root(program.makeArray(count: 4000)) }  // 32,000 bytes each.
+      marking(program, debt: 32 << 10) {
+        var scanned = 0
+        fixture.heap.safepoints.assist(program.mutator) { marker in
+          defer { scanned += marker.scannedBytes }
+          return marker.scanNext()
+        }
+        #expect(scanned >= 32 << 10 && scanned <= 64 << 10)
+      }
+    }
+  }
+
   @Test("a debt that no number holds is paid, and traps nowhere")
   func hugeDebt() {
     fixture.attached { program in

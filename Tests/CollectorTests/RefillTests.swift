@@ -211,7 +211,7 @@ struct RefillTests {
         unsafe state.pointee.assistDebt = 64 << 10
         program.heap.safepoints.poll(program.mutator)
         let marked = fixture.counted.bytes - before
-        // A span at a time: up to a span more.
+        // Some objects at a time: up to a batch more.
         #expect(marked >= expected - 8192 && marked <= expected + 16384, "ratio \(ratio)")
         unsafe words.pointee.isMarking.store(false, ordering: .relaxed)
         program.endCycle()

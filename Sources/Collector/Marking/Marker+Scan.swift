@@ -18,32 +18,29 @@ extension Marker {
   /// Bytes of a large array that are scanned at a time (as Go's oblets).
   private static var pieceSize: UInt { 128 << 10 }
 
-  /// Objects that are scanned between two looks at whether somebody waits.
-  private static var batch: Int { 64 }
+  /// Bytes that are scanned between two looks at whether somebody waits, and at most an object or a
+  /// piece more. More makes a handshake wait for an assist, less costs time for the looks.
+  private static var batch: Int { 4096 }
 
   /// Scans some objects; false when there is none here or in the shared store.
   package mutating func scanNext() -> Bool {
-    var left = Self.batch
-    while left > 0, let object = nextGrey() {
-      left &-= 1
-      if !scan(object) { break }
+    let before = scannedBytes
+    while scannedBytes &- before < Self.batch {
+      guard let object = nextGrey() else { return scannedBytes != before }
+      scan(object)
     }
-    return left < Self.batch
+    return true
   }
 
-  /// Scans a grey object, or a piece of one; whether it was small.
+  /// Scans a grey object, or a piece of one.
   @inline(__always)
-  private mutating func scan(_ object: UInt) -> Bool {
+  private mutating func scan(_ object: UInt) {
     let page = PageLayout(of: object)
     let slotSize = page.sizeClass.slotSize
-    guard slotSize != 0 else {
-      scanLarge(object)
-      return false
-    }
+    guard slotSize != 0 else { return scanLarge(object) }
     scannedBytes &+= slotSize
     if isChecked { checkReferences(of: object, page.layout) }
     scanObject(object, page.layout)
-    return true
   }
 
   /// Scans a large object or a piece of a large array.
