@@ -99,6 +99,52 @@ struct CollectorThreadTests {
     #expect(cycles >= 1 && cycles <= 3)
   }
 
+  @Test("who passes the trigger while a request stands gets a cycle, though nobody is woken")
+  func standingRequest() throws {
+    // No room: whatever is allocated is past the trigger.
+    let fixture = try HeapFixture { $0.memoryLimit = 1 }
+    // The test is the collector: nobody else runs what is asked for.
+    fixture.heap.shutDown()
+    let (isEnding, hasAllocated) = (Event(), Event())
+    let (isEarlyThere, isLateThere) = (Event(), Event())
+    let early = TestThread {
+      fixture.attached { program in
+        isEarlyThere.happen()
+        // Until it is white again, and so has answered `returnSpans`.
+        while unsafe !isEnding.hasHappened || program.mutator.state.pointee.allocatesBlack {
+          program.poll()
+        }
+        _ = program.makeBytes(count: 100_000)
+        hasAllocated.happen()
+      }
+    }
+    let late = TestThread {
+      fixture.attached { program in
+        isLateThere.happen()
+        while !isEnding.hasHappened { program.poll() }
+        // The cycle ends when this thread has answered, too.
+        hasAllocated.wait()
+      }
+    }
+    isEarlyThere.wait()
+    isLateThere.wait()
+    fixture.attached { program in
+      fixture.heap.requestCycle()
+      program.beginCycle()
+      program.collecting {
+        fixture.heap.terminateMarking()
+        fixture.heap.lowerBarrier()
+        // Nobody is to wait for the collector.
+        unsafe fixture.heap.words.pointee.goal.store(.max, ordering: .relaxed)
+        isEnding.happen()
+        fixture.heap.advanceGeneration()
+      }
+    }
+    early.join()
+    late.join()
+    #expect(unsafe fixture.heap.words.pointee.cycleIsWanted.load(ordering: .acquiring))
+  }
+
   @Test("a heap that never collected ends at once, and one that is collecting ends too")
   func end() throws {
     for requests in 0..<20 {

@@ -168,6 +168,50 @@ struct LargeAllocationTests {
     }
   }
 
+  @Test("past the goal of a full cycle, a large object waits for the full one after a minor one")
+  func waitingForFull() throws {
+    // No room, so that whatever is taken is past both goals.
+    let fixture = try HeapFixture { $0.memoryLimit = 1 }
+    // The test is the collector: nobody else runs what is asked for.
+    fixture.heap.shutDown()
+    fixture.attached { program in
+      fixture.heap.requestCycle()
+      let (waiting, taken) = (Waiting(), Event())
+      let thread = TestThread {
+        fixture.attached { other in
+          waiting.mutator.store(other.mutator.address, ordering: .releasing)
+          _ = other.makeBytes(count: 256 << 20)
+          taken.happen()
+        }
+      }
+      while !waiting.isBlocked { program.poll() }
+      program.beginCycle(.minor)
+      program.collecting {
+        fixture.heap.terminateMarking()
+        fixture.heap.lowerBarrier()
+        // So that another cycle is asked for.
+        fixture.heap.pacer.update { $0.percent = nil }
+        fixture.heap.advanceGeneration(.minor)
+        fixture.heap.finishSweeping()
+      }
+      // Time for a thread that goes on now. One that waits is not through, however slow it is.
+      usleep(50_000)
+      #expect(waiting.isBlocked && !taken.hasHappened)
+      program.cycle()
+      thread.join()
+      #expect(taken.hasHappened)
+    }
+    #expect(fixture.heap.counters.cycleCounts == (all: 2, forced: 2, minor: 1))
+  }
+
+  /// A thread that is to be found waiting.
+  private final class Waiting: Sendable {
+    let mutator = Atomic<UInt>(0)
+    var isBlocked: Bool {
+      AttachedMutator(address: mutator.load(ordering: .acquiring))?.isBlocked ?? false
+    }
+  }
+
   @Test("a collector that is stuck stops no large object for good")
   func stuckCollector() {
     fixture.attached { program in
