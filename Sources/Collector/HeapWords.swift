@@ -74,7 +74,8 @@ package struct HeapWords: ~Copyable {
   /// handshakes and the store's lock order it (SharedMarking.noteWork).
   package let foundWork = Atomic<Bool>(false)
 
-  /// An assist found nothing to do: whoever has more than one object shares. Relaxed: a hint.
+  /// An assist or a worker found nothing to do: whoever has more than one object shares. Relaxed: a
+  /// hint.
   package let isHungry = Atomic<Bool>(false)
 
   /// Bytes that workers have marked and no assist has claimed yet.

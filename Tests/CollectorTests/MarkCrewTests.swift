@@ -3,6 +3,7 @@
 
 // Workers: with any number of them, the same objects are marked, and no drain hangs.
 
+import CHeapShims
 import Collector
 import Heap
 import Synchronization
@@ -58,6 +59,41 @@ struct MarkCrewTests {
       }
     }
     #expect(fixture.problems.isEmpty)
+  }
+
+  @Test("the collector's thread asks a helper for work when it has run dry")
+  func hunger() throws {
+    let fixture = try HeapFixture()
+    let heap = fixture.heap
+    // It has no helper but the test's.
+    let crew = MarkCrew(size: 1, marking: heap.marking)
+    fixture.attached { program in
+      let list = program.makeList(1...10_000)
+      let (isInside, wasAsked, isOver) = (Event(), Event(), Event())
+      let helper = TestThread {
+        while !crew.enter() { if isOver.hasHappened { return } }
+        isInside.happen()
+        // As if it had much to scan. It may be asked more than once.
+        let words = unsafe heap.words
+        unsafe words.pointee.isHungry.store(false, ordering: .relaxed)
+        let end = heap_now() + 10_000_000_000
+        while heap_now() < end, !wasAsked.hasHappened {
+          if unsafe words.pointee.isHungry.load(ordering: .relaxed) { wasAsked.happen() }
+        }
+        crew.leave()
+      }
+      // The helper may miss a drain.
+      let end = heap_now() + 60_000_000_000
+      while !isInside.hasHappened, heap_now() < end {
+        program.beginCycle()
+        crew.drain()
+        program.endCycle()
+      }
+      isOver.happen()
+      helper.join()
+      #expect(wasAsked.hasHappened)
+      #expect(program.values(of: list).count == 10_000)
+    }
   }
 
   @Test("hundreds of small drains end, with more workers than processors")

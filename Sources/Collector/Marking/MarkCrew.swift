@@ -22,7 +22,7 @@ internal import Heap
 internal import Synchronization
 
 /// The marking threads of a heap.
-@safe final class MarkCrew: @unchecked Sendable {
+@safe package final class MarkCrew: @unchecked Sendable {
   // Sendable: constants, atomics and locks, but for `marker`, which one thread has.
 
   /// Workers wanted, the collector's thread included.
@@ -43,7 +43,7 @@ internal import Synchronization
     var areRefused = false
   }
 
-  init(size: Int, marking: SharedMarking) {
+  package init(size: Int, marking: SharedMarking) {
     self.size = size
     self.marking = marking
     marker = Marker(marking)
@@ -62,7 +62,7 @@ internal import Synchronization
   // MARK: - The collector's thread
 
   /// Marks until no worker has any work.
-  func drain() {
+  package func drain() {
     guard !marking.grey.isEmpty else { return }
     drainState.store(Self.open | 1)
     if size > 1 { callHelpers() }
@@ -77,14 +77,18 @@ internal import Synchronization
     marking.grey.isEmpty && drainState.exchange(from: Self.open | 1, to: 0)
   }
 
+  /// Looks for work before the collector's thread sleeps for a moment.
+  private static var looks: Int { 200 }
+
   /// Returns when something is grey, or when no helper is inside.
   private func waitForWork() {
     var looks = 0
     while marking.grey.isEmpty {
       let state = drainState.value
       if state == Self.open | 1 { return }
+      if looks == 0 || looks >= Self.looks { noteHunger() }
       looks += 1
-      if looks < 200 { heap_pause() } else { drainState.wait(while: state, atMost: 50_000) }
+      if looks < Self.looks { heap_pause() } else { drainState.wait(while: state, atMost: 50_000) }
     }
   }
 
@@ -106,6 +110,11 @@ internal import Synchronization
       if isWanted() { marker.share() }
     }
     marker.settle()
+  }
+
+  /// A worker has run dry: whoever has more than one object shares. Relaxed: a hint.
+  private func noteHunger() {
+    unsafe marking.words.pointee.isHungry.store(true, ordering: .relaxed)
   }
 
   /// Whether another worker or an assist has found nothing to do.
@@ -164,7 +173,7 @@ internal import Synchronization
   }
 
   /// Comes into the drain; false when none is open.
-  private func enter() -> Bool {
+  package func enter() -> Bool {
     var state = drainState.value
     while state & Self.open != 0 {
       if drainState.exchange(from: state, to: state + 1) { return true }
@@ -173,9 +182,10 @@ internal import Synchronization
     return false
   }
 
-  private func leave() {
+  /// Leaves the drain, with nothing in hand.
+  package func leave() {
     if drainState.add(-1) == Self.open | 1 { drainState.wakeAll() }
-    unsafe marking.words.pointee.isHungry.store(true, ordering: .relaxed)
+    noteHunger()
   }
 
   /// Whether something is grey while the drain is open. Looks for a moment.
