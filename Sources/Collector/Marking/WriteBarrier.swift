@@ -109,10 +109,14 @@ internal import Synchronization
     }
   }
 
-  /// Records a word that may be anything: the object that it points at or into, if there is one.
+  /// Records a word that may be anything: the object that it leads to, if there is one.
   ///
   /// That is found out now. In the buffer are references only, and no object goes before it is
   /// emptied: no span is swept while the heap's word is up.
+  ///
+  /// First comes the mark bit of the word's own granule. If the word is a reference, that is its
+  /// object's. If it points into an object of 24 bytes, the bit may be the neighbour's, and nothing is
+  /// recorded: nothing has to live because of such a word.
   @inline(__always)
   private static func recordAmbiguous(_ word: UInt, by mutator: AttachedMutator) {
     guard let tables = ArenaTables.find(word),

@@ -43,9 +43,10 @@ public import CHeapShims
     self.bit = bit
   }
 
-  /// The mark bit of the object at an address.
+  /// The mark bit of the object at an address: of its granule.
   /// - Precondition: the address is in an arena, and where an object begins (or, if the object is
-  ///   a tiny value, where it lies).
+  ///   a tiny value, where it lies). Of any other word in an arena the bit may be looked at, and
+  ///   says nothing for certain.
   @inlinable @inline(__always) package init(of address: UInt) {
     let granule = (address & UInt(Geometry.arenaSize - 1)) >> Geometry.granuleShift
     word = ArenaTables.of(address).base &+ ArenaTables.Layout.marks &+ (granule >> 6) &* 8
