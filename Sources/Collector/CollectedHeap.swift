@@ -99,7 +99,13 @@ package import Synchronization
       pageHeap: pageHeap, words: words, marking: marking, handshakes: handshakes, roots: roots,
       crew: crew, sweeper: sweeper, pacer: pacer, requests: requests, counters: counters,
       verifier: options.checks ? verifier : nil, trace: trace)
-    requests.serve { [cycle] request in cycle.run(request) }
+    let hugePages = HugePageWork(pageHeap)
+    requests.serve { [cycle] request in
+      cycle.run(request)
+      hugePages.cycleEnded()
+    } work: {
+      hugePages.next()
+    }
     // In checked mode every reference store goes through the barrier's slow half.
     if options.checks { heap_barrier_raise() }
   }

@@ -32,7 +32,7 @@ package struct CollectorOptions: Sendable {
   package var workers = 1
   /// Minor cycles are made where they pay.
   package var generations = true
-  package var hugePages = PageHeap.HugePagePolicy.system
+  package var hugePages = PageHeap.HugePagePolicy.automatic
   package var checks = false
   package var trace = false
   package var stress = Stress()

@@ -220,6 +220,11 @@ struct VirtualMemoryTests {
 
 /// What the kernel says of the mapping that holds an address (VmFlags in /proc/self/smaps).
 func mappingFlags(at address: UInt) throws -> [Substring] {
+  try mappingLine("VmFlags:", at: address)
+}
+
+/// The words of a line of /proc/self/smaps about the mapping that holds an address.
+func mappingLine(_ name: Substring, at address: UInt) throws -> [Substring] {
   // To its end: the file says that it has no bytes.
   let file = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
   let text = String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self)
@@ -231,7 +236,7 @@ func mappingFlags(at address: UInt) throws -> [Substring] {
     {
       isHere = start <= address && address < end
     }
-    if isHere, words.first == "VmFlags:" { return Array(words.dropFirst()) }
+    if isHere, words.first == name { return Array(words.dropFirst()) }
   }
   Issue.record("no mapping holds \(String(address, radix: 16))")
   return []

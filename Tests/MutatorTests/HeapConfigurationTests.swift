@@ -28,7 +28,7 @@ import Testing
     #expect(configuration.memoryLimit == nil && configuration.hardLimit == nil)
     #expect(configuration.minimumHeap == 4 * 1024 * 1024)
     #expect(configuration.workers == nil)
-    #expect(configuration.hugePages == .system)
+    #expect(configuration.hugePages == .automatic)
     #expect(configuration.trace == .off && configuration.checks == .off)
     #expect(configuration.stress.isNone)
     #expect(problem(configuration) == nil)
@@ -185,7 +185,7 @@ import Testing
         minimumHeap  4.0 MiB
         workers      a quarter of the cores
         generations  automatic
-        hugePages    system
+        hugePages    automatic
         trace        off
         checks       off
         stress       collect=7,minor=0,buffer=0,delay=0,seed=0

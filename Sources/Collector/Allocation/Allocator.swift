@@ -145,7 +145,16 @@ package final class Allocator: Sendable {
     let generation = unsafe mutator.state.pointee.generation
     return shelf.popPartial(of: generation)
       ?? sweeper.sweepForSlots(shelf, mutator)
-      ?? pageHeap.makeSpan(
-        for: shelf, pageCount: shelf.spanClass.sizeClass.spanPages, generation: generation)
+      ?? makeSpan(mutator, shelf, shelf.spanClass.sizeClass.spanPages)
+  }
+
+  /// A fresh span; nil when there is no memory.
+  func makeSpan(
+    _ mutator: AttachedMutator, _ shelf: SpanShelf, _ pageCount: Int
+  ) -> HeapSpan? {
+    let span = pageHeap.makeSpan(
+      for: shelf, pageCount: pageCount, generation: unsafe mutator.state.pointee.generation)
+    if pageHeap.takeAsk() { requests.requestWork() }
+    return span
   }
 }

@@ -56,13 +56,6 @@ extension Allocator {
     return span.base
   }
 
-  private func makeSpan(
-    _ mutator: AttachedMutator, _ shelf: SpanShelf, _ pageCount: Int
-  ) -> HeapSpan? {
-    pageHeap.makeSpan(
-      for: shelf, pageCount: pageCount, generation: unsafe mutator.state.pointee.generation)
-  }
-
   private func zero(_ span: HeapSpan, size: Int) {
     var done = 0
     while done < size {

@@ -123,6 +123,6 @@ extension MutatorTally {
 extension PageHeap {
   /// Bytes of side tables and records, as addresses taken from the system.
   package var metadataBytes: Int {
-    memory.mappedBytes + usage.arenaBytes / Geometry.arenaSize * ArenaTables.Layout.size
+    memory.mappedBytes + arenas.count * ArenaTables.Layout.size
   }
 }

@@ -44,6 +44,8 @@ package struct CycleRequest: Sendable {
     var thread: HeapThread?
     /// Runs one cycle, sweeping included.
     var runCycle: (@Sendable (CycleRequest) -> Void)?
+    /// Does a piece of other work. Nanoseconds until the next piece; nil: there is none.
+    var work: (@Sendable () -> Int?)?
   }
 
   private let state = HeapLock(State(), rank: .control)
@@ -69,6 +71,13 @@ package struct CycleRequest: Sendable {
       unsafe !words.pointee.cycleIsWanted.exchange(true, ordering: .acquiringAndReleasing)
     else { return }
     startThread()
+    wake()
+  }
+
+  /// Has the collector's thread look for other work than cycles, soon. If there is no thread and none
+  /// can be had, nothing is lost.
+  func requestWork() {
+    startThread(isNeeded: false)
     wake()
   }
 
@@ -127,18 +136,26 @@ package struct CycleRequest: Sendable {
 
   // MARK: - The thread
 
-  /// Says how a cycle is run. Once, before the first request.
-  func serve(_ runCycle: @escaping @Sendable (CycleRequest) -> Void) {
-    state.withLock { $0.runCycle = runCycle }
+  /// Says how a cycle is run, and what is done while none is wanted. Once, before the first request.
+  ///
+  /// - Parameter work: does a piece of it, and says in how many nanoseconds it is to be called again;
+  ///   nil: after the next cycle or `requestWork`.
+  func serve(
+    _ runCycle: @escaping @Sendable (CycleRequest) -> Void,
+    work: @escaping @Sendable () -> Int?
+  ) {
+    state.withLock { ($0.runCycle, $0.work) = (runCycle, work) }
   }
 
-  private func startThread() {
+  private func startThread(isNeeded: Bool = true) {
     state.withLock { state in
-      guard state.thread == nil, !state.isStopping, let runCycle = state.runCycle else { return }
+      guard state.thread == nil, !state.isStopping, let runCycle = state.runCycle,
+        let work = state.work
+      else { return }
       // The thread is joined before the heap goes (`stop`).
-      state.thread = HeapThread("heap-collector") { [unowned self] in run(runCycle) }
+      state.thread = HeapThread("heap-collector") { [unowned self] in run(runCycle, work) }
       require(
-        state.thread != nil,
+        state.thread != nil || !isNeeded,
         "the system refused to start the collector's thread: the process or its user has as many "
           + "threads as allowed (ulimit -u, the control group's pids.max), or there is no memory for "
           + "a stack; end other threads, raise the limit, or call collect() early, while there are "
@@ -146,15 +163,15 @@ package struct CycleRequest: Sendable {
     }
   }
 
-  private func run(_ runCycle: (CycleRequest) -> Void) {
-    while let (number, request) = next() {
+  private func run(_ runCycle: (CycleRequest) -> Void, _ work: () -> Int?) {
+    while let (number, request) = next(work) {
       runCycle(request)
       finished.set(number)
     }
   }
 
-  /// The next cycle; sleeps until there is one. Nil: the heap ends.
-  private func next() -> (number: UInt32, request: CycleRequest)? {
+  /// The next cycle; works or sleeps until there is one. Nil: the heap ends.
+  private func next(_ work: () -> Int?) -> (number: UInt32, request: CycleRequest)? {
     enum Found { case cycle(UInt32, CycleRequest), stop, nothing }
     while true {
       let seen = changes.value
@@ -174,7 +191,9 @@ package struct CycleRequest: Sendable {
       switch found {
       case .cycle(let number, let request): return (number, request)
       case .stop: return nil
-      case .nothing: changes.wait(while: seen)
+      case .nothing:
+        let pause = work()
+        if pause != 0 { changes.wait(while: seen, atMost: pause) }
       }
     }
   }
@@ -188,7 +207,7 @@ package struct CycleRequest: Sendable {
   func stop() {
     let thread = state.withLock { state -> HeapThread? in
       state.isStopping = true
-      state.runCycle = nil
+      (state.runCycle, state.work) = (nil, nil)
       return state.thread.take()
     }
     wake()

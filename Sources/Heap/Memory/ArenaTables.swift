@@ -16,6 +16,7 @@
 //   free        1 bit a page  the page allocator's bitmap, by chunk
 //   released    1 bit a page  the page reads as zero and has no memory behind it
 //   owner       a word        which heap the arena belongs to
+//   huge        1 bit a 2 MiB a huge page was asked for there
 //
 // 64 bytes a page are a bit for each 16 bytes, the smallest slot, and are one cache line. For an
 // arena of 64 MiB all tables make 1.7 MiB of addresses, 2.6 % of the heap. What is never touched
@@ -66,8 +67,9 @@ public import Synchronization
     @inlinable package static var free: UInt { held + slotTableSize }
     @inlinable package static var released: UInt { free + pageTableSize }
     @inlinable package static var owner: UInt { released + pageTableSize }
+    @inlinable package static var huge: UInt { owner + 8 }
     /// Bytes of all tables: whole pages of 64 KiB, the largest of any system.
-    @inlinable package static var size: Int { Int((owner + 8).aligned(up: 64 << 10)) }
+    @inlinable package static var size: Int { Int((huge + 8).aligned(up: 64 << 10)) }
   }
 
   // MARK: - Looking up
@@ -128,6 +130,20 @@ public import Synchronization
   /// were never used, or were given back. Guarded by: the page heap's lock.
   package func releasedPages(of chunk: ChunkIndex) -> PageBitmap {
     pageBits(Layout.released, chunk)
+  }
+
+  /// Whether a huge page was asked for in a range of the arena, and no memory there given back since.
+  /// Guarded by: the page heap's locks `growth` and `state`: written with both, read with either.
+  package func isHuge(_ range: HugeRange) -> Bool { huge & 1 << UInt64(range.inArena) != 0 }
+
+  package func setHuge(_ range: HugeRange, to isHuge: Bool) {
+    if isHuge { huge |= 1 << UInt64(range.inArena) } else { huge &= ~(1 << UInt64(range.inArena)) }
+  }
+
+  /// A bit for each huge range. Guarded by: as `isHuge`.
+  package private(set) var huge: UInt64 {
+    get { unsafe pointer(Layout.huge).load(as: UInt64.self) }
+    nonmutating set { unsafe pointer(Layout.huge).storeBytes(of: newValue, as: UInt64.self) }
   }
 
   /// Clears the bits of a page in a slot bitmap.

@@ -90,6 +90,58 @@ extension ClosedRange<ArenaIndex> {
   }
 }
 
+// MARK: - Huge ranges
+
+/// A stretch of the address space that one huge page can back: its address divided by 2 MiB. A
+/// chunk has two, an arena 32.
+package struct HugeRange: Hashable, Comparable, Sendable {
+  package let number: UInt
+
+  private static var shift: UInt { 21 }
+
+  package static var size: Int { 1 << Int(shift) }
+  package static var pageCount: Int { size >> Int(Geometry.pageShift) }
+  package static var perArena: Int { Geometry.arenaSize >> Int(shift) }
+  package static var perChunk: Int { Geometry.chunkSize >> Int(shift) }
+
+  package init(_ number: UInt) { self.number = number }
+
+  /// The range that holds `address`.
+  package init(holding address: UInt) { number = address >> Self.shift }
+
+  package var address: UInt { number << Self.shift }
+
+  package var chunk: ChunkIndex { ChunkIndex(address >> Geometry.chunkShift) }
+
+  package var pages: PageRange {
+    PageRange(PageIndex(holding: address), count: Self.pageCount)
+  }
+
+  /// The places of the range's pages in their chunk.
+  package var inChunk: Range<Int> {
+    let first = pages.start.inChunk
+    return first..<first + Self.pageCount
+  }
+
+  /// The range's place within its arena.
+  package var inArena: Int { Int(truncatingIfNeeded: number) & (Self.perArena - 1) }
+
+  package func advanced(by count: Int) -> HugeRange {
+    HugeRange(number &+ UInt(bitPattern: count))
+  }
+
+  package var next: HugeRange { advanced(by: 1) }
+
+  package static func < (a: HugeRange, b: HugeRange) -> Bool { a.number < b.number }
+}
+
+extension ChunkIndex {
+  /// The chunk's huge ranges, ascending.
+  package var hugeRanges: [HugeRange] {
+    (0..<HugeRange.perChunk).map { HugeRange(holding: address).advanced(by: $0) }
+  }
+}
+
 // MARK: - Pages
 
 /// A page of the address space: its address divided by the page size.

@@ -18,6 +18,9 @@ internal import Synchronization
 package struct SystemFailure: Error, Hashable, Sendable {
   package let operation: String
   package let code: Int32
+
+  /// Whether the same call may succeed at another time.
+  package var isTemporary: Bool { [EAGAIN, EBUSY, ENOMEM].contains(code) }
 }
 
 /// Reserving, committing and returning address ranges.
@@ -79,7 +82,62 @@ package enum VirtualMemory {
   /// Asks for (`true`) or forbids (`false`) huge pages in a range. Advice: a kernel without
   /// them refuses, and nothing is lost.
   package static func adviseHugePages(_ address: UInt, size: Int, wanted: Bool) {
+    assert(!LockRank.pageHeap.isHeld, "a system call is made under the page heap's lock")
     _ = unsafe madvise(pointer(address), size, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE)
+  }
+
+  // MARK: - Huge pages
+
+  /// Whether the process may turn its memory into huge pages of `HugeRange.size` bytes: the system can,
+  /// and nobody has forbidden huge pages altogether. As of the first look.
+  package static let canMakeHugePages: Bool = {
+    let folder = "/sys/kernel/mm/transparent_hugepage/"
+    // The mode in force is in brackets. The advice would be followed in spite of it.
+    guard let mode = text(of: folder + "enabled"), !mode.contains("[never]"),
+      let size = text(of: folder + "hpage_pmd_size"),
+      Int(size.filter(\.isNumber)) == HugeRange.size,
+      let status = text(of: "/proc/self/status"), !status.contains("THP_enabled:\t0")
+    else { return false }
+    // Of no bytes: a kernel that does not know the advice says so first.
+    return madvise(nil, 0, collapseAdvice) == 0
+  }()
+
+  /// MADV_COLLAPSE (Linux 6.1) and MADV_POPULATE_WRITE (5.14): not all headers have them.
+  private static var collapseAdvice: Int32 { 25 }
+  private static var populateAdvice: Int32 { 23 }
+
+  /// Copies what a committed range holds into a huge page. A thread that touches the range meanwhile
+  /// waits, and so does one that touches any memory of the process for the first time.
+  package static func collapse(_ range: HugeRange) throws(SystemFailure) {
+    adviseHugePages(range.address, size: HugeRange.size, wanted: true)
+    try attempt("madvise") {
+      unsafe madvise(pointer(range.address), HugeRange.size, collapseAdvice)
+    }
+  }
+
+  /// Puts memory behind a committed range: a huge page if there is one to be had, or else small ones.
+  ///
+  /// - Precondition: nobody else uses the range.
+  package static func populate(_ range: HugeRange) throws(SystemFailure) {
+    adviseHugePages(range.address, size: HugeRange.size, wanted: true)
+    // Touched first. While the advice waits for a huge page, no thread of the process can map
+    // memory; while a touch does, they can.
+    unsafe pointer(range.address).storeBytes(of: 0, as: UInt.self)
+    try attempt("madvise") {
+      unsafe madvise(pointer(range.address), HugeRange.size, populateAdvice)
+    }
+  }
+
+  /// What a small file of the system says, its first 4 KiB; nil: it is not there.
+  private static func text(of path: String) -> String? {
+    let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return nil }
+    defer { close(file) }
+    return unsafe withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { buffer in
+      let count = unsafe read(file, buffer.baseAddress, buffer.count)
+      guard count >= 0 else { return nil }
+      return unsafe String(decoding: buffer.prefix(count), as: UTF8.self)
+    }
   }
 
   private static func map(size: Int, at hint: UInt) throws(SystemFailure) -> UInt {

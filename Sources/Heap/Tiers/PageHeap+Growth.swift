@@ -35,6 +35,7 @@ extension PageHeap {
         let place = state.arenas.firstIndex { $0 > arenas.lowerBound } ?? state.arenas.endIndex
         state.arenas.insert(contentsOf: arenas, at: place)
         state.releasedPages += arenas.pages.count
+        noteArenas(arenas, &state)
         return take(request, &state)
       }
     }
@@ -69,20 +70,10 @@ extension PageHeap {
     return arenas
   }
 
-  /// Bytes of a heap, from its lowest address on, for which no huge pages are asked. More spares a
-  /// small heap memory that it does not use, less spares a larger one misses of the translation
-  /// cache.
-  private static var smallPagesFirst: Int { Geometry.chunkSize }
-
-  /// A heap that is larger than a few MiB and is used in no order waits for the translation of
-  /// addresses as often as for memory. Free pages are taken in order of address, so a heap has no
-  /// more than one huge page that it uses in part.
   private func adviseHugePages(_ address: UInt, size: Int) {
     switch hugePages {
-    case .automatic:
-      let first = state.withLock { $0.arenas.isEmpty } ? Self.smallPagesFirst : 0
-      VirtualMemory.adviseHugePages(address + UInt(first), size: size - first, wanted: true)
-    case .system: break
+    // Automatic ones are made later: PageHeap+HugePages.swift.
+    case .automatic, .system: break
     case .always: VirtualMemory.adviseHugePages(address, size: size, wanted: true)
     case .never: VirtualMemory.adviseHugePages(address, size: size, wanted: false)
     }
@@ -93,7 +84,7 @@ extension PageHeap {
   /// Returns the memory behind every free page to the system. Bytes returned.
   package func releaseFreePages() -> Int {
     var count = 0
-    for arena in state.withLock({ $0.arenas }) {
+    for arena in arenas {
       for chunk in arena.chunks {
         count += growth.withLock { _ in releaseFreePages(of: chunk) }
       }
@@ -107,6 +98,7 @@ extension PageHeap {
     let (free, released) = (tables.freePages(of: chunk), tables.releasedPages(of: chunk))
     // Pages with memory, out of the page allocator.
     let taken = state.withLock { state -> [Range<Int>] in
+      forgetPrepared(chunk, &state)
       var taken: [Range<Int>] = []
       var place = 0
       while let run = free.nextRun(from: place, without: released) {
@@ -117,6 +109,14 @@ extension PageHeap {
       return taken
     }
     guard !taken.isEmpty else { return 0 }
+    // The next touch of what is given back shall not wait for a huge page. (The advice holds for
+    // memory that is put there later: what stays in use stays as it is.)
+    let split = chunk.hugeRanges.filter { range in
+      tables.isHuge(range) && taken.contains { $0.overlaps(range.inChunk) }
+    }
+    for range in split {
+      VirtualMemory.adviseHugePages(range.address, size: HugeRange.size, wanted: false)
+    }
     // What the system refuses stays as it is.
     let discarded = taken.map { run in
       let pages = chunk.pages(run)
@@ -124,6 +124,8 @@ extension PageHeap {
     }
     return state.withLock { state in
       var count = 0
+      for range in split { tables.setHuge(range, to: false) }
+      state.huge.noteReleased()
       for (run, isZero) in zip(taken, discarded) {
         state.pages.free(chunk.pages(run))
         guard isZero else { continue }

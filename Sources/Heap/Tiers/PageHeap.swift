@@ -17,7 +17,8 @@
 //
 // Invariant   a free page's slot bits are all zero; its entry and its layout are 0.
 //             a span of a small class lies in one arena, so that its bits lie in a row.
-//             a page whose `released` bit is set is free, reads as zero and has no memory.
+//             a page whose `released` bit is set is free and reads as zero. It has no memory, unless
+//             a huge page was prepared there (PageHeap+HugePages.swift).
 // Guarded by  the two locks. Zeroing and filling in a span's record need neither: the caller
 //             owns the pages by then.
 // Lock order  LockRank: `growth` outside, `state` inside, records and tables innermost.
@@ -38,9 +39,10 @@ package final class PageHeap: Sendable {
     /// Records of dead spans.
     var dead = SpanStack()
     var pagesInUse = 0
-    /// Free pages without memory behind them.
+    /// Free pages whose `released` bit is set.
     var releasedPages = 0
     var spanCount = 0
+    var huge = HugePageState()
   }
 
   package struct Growth {
@@ -54,8 +56,14 @@ package final class PageHeap: Sendable {
   /// To be committed before arenas are added: outside of `state`.
   let summaries: SummaryMemory
   let hugePages: HugePagePolicy
+  /// The collector's thread makes huge pages.
+  let makesHugePages: Bool
+  /// Addresses of a huge range (`fetchHugePage`), or 0. Owner: the collector's thread.
+  let spareRange = Atomic<UInt>(0)
+  /// Set: allocation has come to the memory that was prepared for it, and more is wanted.
+  let asksForHugePages = Atomic<Bool>(false)
   /// More pages than this are never in use at a time.
-  private let pageLimit: Int
+  let pageLimit: Int
   /// The same in bytes, as it was given; nil: there is none.
   private let byteLimit: Int?
   package let memory = RecordMemory()
@@ -76,6 +84,7 @@ package final class PageHeap: Sendable {
     let place = ArenaIndex(holding: 0x1000_0000_0000).advanced(by: .random(in: 0..<0x4_0000))
     growth = HeapLock(Growth(nextArena: place), rank: .growth)
     self.hugePages = hugePages
+    makesHugePages = hugePages == .automatic && VirtualMemory.canMakeHugePages
     self.byteLimit = byteLimit
     pageLimit = byteLimit.map { $0 >> Int(Geometry.pageShift) } ?? Int.max
     owner = Self.owners.add(1, ordering: .relaxed).newValue
@@ -86,6 +95,9 @@ package final class PageHeap: Sendable {
       ArenaTables.of(arena.address).withdraw(arena)
       VirtualMemory.release(arena.address, size: Geometry.arenaSize)
     }
+    // Relaxed: the collector's thread has been joined.
+    let spareRange = spareRange.load(ordering: .relaxed)
+    if spareRange != 0 { VirtualMemory.release(spareRange, size: HugeRange.size) }
   }
 
   // MARK: - Limits
@@ -173,6 +185,7 @@ package final class PageHeap: Sendable {
       ? state.pages.allocate(pageCount) : Self.allocateInOneArena(pageCount, &state.pages)
     guard let pages = found, let span = state.dead.pop() else { return .noPages }
     var released = 0
+    defer { if released > 0 { noteFreshPages(from: pages.start, &state) } }
     pages.forEachChunk { chunk, places in
       let bits = ArenaTables.of(chunk.address).releasedPages(of: chunk)
       released += bits.count(in: places)
@@ -321,14 +334,18 @@ package final class PageHeap: Sendable {
     /// Free pages without memory behind them: never used, or given back.
     package var releasedBytes: Int
     package var spanCount: Int
+    /// Ranges where huge pages were made, or at least tried.
+    package var hugeBytes: Int
   }
 
   package var usage: Usage {
     state.withLock { state in
-      Usage(
+      let (ranges, prepared) = Self.countHuge(state)
+      return Usage(
         arenaBytes: state.arenas.count * Geometry.arenaSize,
         spanBytes: state.pagesInUse * Geometry.pageSize,
-        releasedBytes: state.releasedPages * Geometry.pageSize, spanCount: state.spanCount)
+        releasedBytes: (state.releasedPages - prepared) * Geometry.pageSize,
+        spanCount: state.spanCount, hugeBytes: ranges * HugeRange.size)
     }
   }
 
