@@ -6,7 +6,6 @@
 
 import Collector
 import Heap
-import Synchronization
 import TestSupport
 import Testing
 
@@ -157,7 +156,7 @@ struct GreyStoreTests {
 
   @Test("of threads that put and take at once, none loses an object or gets one twice")
   func contention() {
-    let found = Mutex<[UInt]>([])
+    let found = HeapLock([UInt](), rank: .verifier)
     let each = 30_000
     onThreads(4) { number in
       var random = RandomNumbers(seed: UInt64(number))
