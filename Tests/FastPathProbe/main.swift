@@ -74,6 +74,19 @@ func allocateReferences(_ mutator: UInt, _ value: UInt) -> UInt {
   return unsafe unsafeBitCast(array, to: UInt.self)
 }
 
+@inline(never) @_silgen_name("probe_allocate_bytes")
+func allocateBytes(_ mutator: UInt, _ bytes: UnsafeRawPointer, _ count: Int) -> UInt {
+  let mutator = unsafe unsafeBitCast(mutator, to: HeapMutator.self)
+  let bytes = unsafe UnsafeRawBufferPointer(start: bytes, count: count)
+  return unsafe unsafeBitCast(mutator.allocateBytes(bytes), to: UInt.self)
+}
+
+@inline(never) @_silgen_name("probe_allocate_string")
+func allocateString(_ mutator: UInt, _ text: String) -> UInt {
+  let mutator = unsafe unsafeBitCast(mutator, to: HeapMutator.self)
+  return unsafe unsafeBitCast(mutator.allocateString(text), to: UInt.self)
+}
+
 /// Two words, one of which is a reference.
 struct Pair {
   var link: HeapRef<Node>?
@@ -146,6 +159,12 @@ let passed = heap.withMutator { mutator in
   safepoint(word)
   for count in 0..<1000 { _ = allocateArray(word, count) }
   for _ in 0..<1000 { _ = allocateReferences(word, node) }
+  let text = "eleven text"
+  let string = unsafe unsafeBitCast(allocateString(word, text), to: HeapString.self)
+  let bytes = unsafe Array(text.utf8).withUnsafeBytes { source in
+    let array = unsafe allocateBytes(word, source.baseAddress.unsafelyUnwrapped, source.count)
+    return unsafe unsafeBitCast(array, to: HeapArray<UInt8>.self)
+  }
   let wide = mutator.allocate(Wide())
   storePair(unsafe unsafeBitCast(wide, to: UInt.self), node, 7)
   storeChoice(unsafe unsafeBitCast(wide, to: UInt.self), node)
@@ -158,6 +177,8 @@ let passed = heap.withMutator { mutator in
     && loadElement(unsafe unsafeBitCast(wide, to: UInt.self), 37) == node
     && loadReference(node) == 0 && counter.count == 1 && nodes[1] != nil
     && wide.pair.link != nil && wide.table.slots[39] != nil && wide.pair.number == 7
+    && string.isEqual(to: text)
+    && bytes.elementsEqual(text.utf8)
     && arraySum(unsafe unsafeBitCast(numbers, to: UInt.self)) == 12
 }
 print(passed ? "the fast paths work" : "a fast path gave a wrong result")

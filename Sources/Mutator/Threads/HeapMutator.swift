@@ -10,7 +10,7 @@
 //
 // There is no call, no retain, no exclusivity check and no lazy initialisation on that path. For a
 // two-word object it has about 15 instructions, 27 with the call of the slow half and the saving
-// of registers around it (Scripts/check-fast-path.sh reads the machine code and has the limits).
+// of registers around it (Scripts/check-fast-path.sh reads the machine code and has the numbers).
 // Everything else is behind `allocateSlow`.
 //
 // A mutator is valid inside the `withMutator` call that made it, on its thread. It is not Sendable.
