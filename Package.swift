@@ -57,7 +57,9 @@ let package = Package(
       name: "HeapTests", dependencies: ["Heap", "CHeapShims", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "CollectorTests", dependencies: ["Collector", "Heap", "CHeapShims", "TestSupport"],
+      // The Mutator: it reads the settings of heaps from the environment.
+      name: "CollectorTests",
+      dependencies: ["Mutator", "Collector", "Heap", "CHeapShims", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "MutatorTests",

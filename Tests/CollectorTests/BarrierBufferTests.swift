@@ -58,7 +58,7 @@ struct BarrierBufferTests {
 
   @Test("a store records what it overwrites and what it writes, but only while the heap marks")
   func recording() throws {
-    let fixture = try HeapFixture()
+    let fixture = try HeapFixture { $0.stress.barrierBuffer = nil }
     fixture.attached { program in
       let (owner, old, new) = (program.root(0), program.root(0), program.root(0))
       program.set(owner, program.makeNode())

@@ -238,7 +238,7 @@ struct CollectionCycleTests {
     let fixture = try HeapFixture {
       $0.checks = true
       $0.workers = 2
-      if withMinors { $0.stress.minorCycles = 5 }
+      $0.stress.minorCycles = withMinors ? 5 : nil
       if withStress {
         $0.stress.barrierBuffer = 2
         $0.stress.handshakeDelay = 100

@@ -20,6 +20,7 @@ import CHeapShims
 import Collector
 import Glibc
 import Heap
+import Mutator
 import Synchronization
 import TestSupport
 import Testing
@@ -38,10 +39,15 @@ final class HeapFixture: Sendable {
   static let value = 16
   static let ambiguous = 24
 
-  /// A heap that collects only when it is told to, unless `change` says otherwise.
+  /// A heap that collects only when it is told to, unless `change` says otherwise. The rest is as
+  /// the environment says, but for what the test sets itself (Scripts/check-modes.sh).
+  ///
+  /// The environment does not make allocations collect: a test that is the collector itself allows no
+  /// other one.
   init(_ change: (inout CollectorOptions) -> Void = { _ in }) throws {
-    var options = CollectorOptions()
+    var options = CollectorOptions(.fromEnvironment())
     options.percent = nil
+    options.stress.collectEvery = nil
     change(&options)
     heap = try CollectedHeap(options)
     node = try heap.register(

@@ -197,7 +197,11 @@ struct MinorCycleTests {
 
   @Test("a young object lives in one that was born old around it, by a thread that answers late")
   func bornOldAroundTheYoung() throws {
-    let fixture = try HeapFixture { $0.stress.minorCycles = .max }
+    // Unchecked: a run of several slots.
+    let fixture = try HeapFixture {
+      $0.checks = false
+      $0.stress.minorCycles = .max
+    }
     let (adaIsIn, adaMayGo, isMade, isOver) = (Event(), Event(), Event(), Event())
     let board = fixture.heap.roots.make(0)
     // Ada answers `returnSpans` early. She makes a young object and shows it to all.
@@ -298,7 +302,7 @@ struct MinorCycleTests {
     #expect(minors() == 0)
     for _ in 0..<6 { fixture.heap.requests.collectAndWait(ofAnyKind: true) }
     #expect(minors() == 4)
-    let plain = try HeapFixture()
+    let plain = try HeapFixture { $0.stress.minorCycles = nil }
     plain.heap.requests.collectAndWait(ofAnyKind: true)
     #expect(plain.heap.counters.minorCycles.load(ordering: .relaxed) == 0)
   }

@@ -217,6 +217,7 @@ struct PacingTests {
     let fixture = try HeapFixture {
       $0.percent = 100
       $0.generations = true
+      $0.stress.minorCycles = nil
     }
     let (words, pacer) = (unsafe fixture.heap.words, fixture.heap.pacer)
     let live = 100 << 20
@@ -291,6 +292,8 @@ struct PacingTests {
     let fixture = try HeapFixture {
       $0.percent = 100
       $0.minimumHeap = 0
+      $0.generations = true
+      $0.stress.minorCycles = nil
     }
     let (words, pacer) = (unsafe fixture.heap.words, fixture.heap.pacer)
     pacer.cycleEnded(.full, live: 100 << 20, roots: 0, time: 0)

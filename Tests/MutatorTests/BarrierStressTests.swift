@@ -180,7 +180,9 @@ import Testing
       let board = root.get(in: mutator)
       let ring = mutator.allocateArray(of: HeapRef<TestNode>?.self, count: 2000, repeating: nil)
       var (made, last) = (0, 0)
-      for _ in 0..<1000 {
+      // In checked mode, which stops the threads for each cycle, fewer will do.
+      let deadline = heap_now() + 10_000_000_000
+      for _ in 0..<1000 where heap_now() < deadline {
         let end = heap_now() + UInt64(numbers.below(1_000_000))
         var left = 60
         while left > 0 && heap_now() < end {

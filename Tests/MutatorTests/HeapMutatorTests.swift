@@ -44,18 +44,16 @@ import Testing
     heap.withMutator { mutator in
       let node = mutator.allocate(TestNode(key: 1))
       let leaf = mutator.allocate(Leaf(a: 10))
-      let small = (0..<40).map { mutator.allocate(Small(number: $0)) }
+      let small = mutator.allocateArray(of: HeapRef<Small>?.self, count: 40, repeating: nil)
+      for index in small.indices { small[index] = mutator.allocate(Small(number: Int32(index))) }
       let wide = mutator.allocate(Wide(key: 5))
       let huge = mutator.allocate(Huge(node: node))
       let empty = mutator.allocate(Empty())
       for index in 0..<200 { wide.references[index] = mutator.allocate(TestNode(key: index)) }
-      // In an object, because the collector does not look into Swift arrays.
-      let kept = mutator.allocateArray(of: HeapRef<Small>?.self, count: 40, repeating: nil)
-      kept.update(from: small)
       mutator.collect()
       mutator.collect()
       #expect(node.key == 1 && leaf.a == 10 && leaf.c == 3 && wide.key == 5)
-      #expect(kept.enumerated().allSatisfy { $1?.number == Int32($0) && $1?.flag == true })
+      #expect(small.enumerated().allSatisfy { $1?.number == Int32($0) && $1?.flag == true })
       #expect((0..<200).allSatisfy { wide.references[$0]?.key == $0 })
       #expect(huge.words[4999] == 7 && huge.node == node)
       #expect(empty == empty)
@@ -81,7 +79,8 @@ import Testing
 
   @Test("tiny values share slots of 16 bytes")
   func tiny() throws {
-    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    // A collection ends the sharing of a slot.
+    let heap = try HeapCheck.pacedHeap { $0.gcPercent = .off }
     heap.withMutator { mutator in
       for number in 0..<2000 { _ = mutator.allocate(Small(number: Int32(number))) }
     }
@@ -92,9 +91,13 @@ import Testing
 
   @Test("a list of five million nodes is marked and reclaimed without recursion")
   func deep() throws {
-    // Fewer without optimisation, and still far more than any stack has frames for.
-    let count = _isDebugAssertConfiguration() ? 1_000_000 : 5_000_000
-    let heap = try HeapCheck.heap()
+    let heap = try HeapCheck.pacedHeap()
+    // Fewer where an allocation takes long, and still more than any stack has frames for.
+    #if DEBUG
+      let count = heap.configuration.checks == .on ? 200_000 : 1_000_000
+    #else
+      let count = 5_000_000
+    #endif
     let root = heap.withMutator { HeapRoot($0.list(count)!, in: $0) }
     heap.collect()
     #expect(heap.statistics.liveBytes == count * 24)
@@ -138,25 +141,28 @@ import Testing
     return object.previous?.key == number && object.number == number
   }
 
-  @Test("a thousand types live in one heap, and one thread allocates all of them")
-  func manyTypes() throws {
-    let heap = try HeapCheck.heap { $0.minimumHeap = 256 << 10 }
+  /// Makes an object of each of a thousand types; returns how many are as they were made.
+  private static func makeAllTypes(_ mutator: HeapMutator) -> Int {
     let digits: [any Digit.Type] = [
       D0.self, D1.self, D2.self, D3.self, D4.self, D5.self, D6.self, D7.self, D8.self, D9.self,
     ]
-    heap.withMutator { mutator in
-      for _ in 0..<3 {
-        var number = 0
-        for a in digits {
-          for b in digits {
-            for c in digits {
-              let isIntact = Self.make(a, b, c, number, mutator)
-              #expect(isIntact)
-              number += 1
-            }
-          }
+    var (number, intact) = (0, 0)
+    for a in digits {
+      for b in digits {
+        for c in digits {
+          if make(a, b, c, number, mutator) { intact += 1 }
+          number += 1
         }
       }
+    }
+    return intact
+  }
+
+  @Test("a thousand types live in one heap, and one thread allocates all of them")
+  func manyTypes() throws {
+    let heap = try HeapCheck.heap { $0.minimumHeap = 256 << 10 }
+    heap.withMutator { mutator in
+      for _ in 0..<3 { #expect(Self.makeAllTypes(mutator) == 1000) }
     }
     HeapCheck.expectEmpty(heap)
   }

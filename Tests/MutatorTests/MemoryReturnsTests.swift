@@ -56,7 +56,7 @@ import Testing
 
   @Test("pages that small objects had serve a large one, and the reverse")
   func reuse() throws {
-    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    let heap = try HeapCheck.pacedHeap { $0.gcPercent = .off }
     for round in 0..<4 {
       heap.withMutator { mutator in
         if round % 2 == 0 {
@@ -66,8 +66,8 @@ import Testing
           #expect(array[999_999] == round)
         }
       }
-      heap.collect()
-      heap.collect()
+      heap.core.collectAndWaitForAll()
+      heap.core.collectAndWaitForAll()
       #expect(heap.core.pageHeap.usage.spanBytes == 0)
     }
     // 7 or 8 MB at a time: one arena is enough.
@@ -77,7 +77,7 @@ import Testing
 
   @Test("releasing free memory gives all free pages back, and they can be used again")
   func releasing() throws {
-    let heap = try HeapCheck.heap()
+    let heap = try HeapCheck.pacedHeap()
     heap.withMutator { _ = $0.list(500_000) }
     heap.releaseFreeMemory()
     heap.releaseFreeMemory()
@@ -96,7 +96,7 @@ import Testing
   @Test("at the hard limit tryAllocate throws, and the heap is as good as before afterwards")
   func hardLimit() throws {
     let limit = 8 << 20
-    let heap = try HeapCheck.heap { $0.hardLimit = limit }
+    let heap = try HeapCheck.pacedHeap { $0.hardLimit = limit }
     for _ in 0..<3 {
       let (count, error) = heap.withMutator { mutator -> (Int, HeapError?) in
         var (list, count): (HeapRef<TestNode>?, Int) = (nil, 0)
@@ -145,7 +145,7 @@ import Testing
 
   @Test("garbage does not count: under a hard limit a program allocates without end")
   func hardLimitAndGarbage() throws {
-    let heap = try HeapCheck.heap {
+    let heap = try HeapCheck.pacedHeap {
       $0.hardLimit = 4 << 20
       $0.gcPercent = .off
     }
@@ -159,7 +159,7 @@ import Testing
 
   @Test("several threads reach the hard limit together, and all of them hear of it")
   func hardLimitOfMany() throws {
-    let heap = try HeapCheck.heap { $0.hardLimit = 4 << 20 }
+    let heap = try HeapCheck.pacedHeap { $0.hardLimit = 4 << 20 }
     onThreads(3) { _ in
       for _ in 0..<2 {
         let failed = heap.withMutator { mutator in

@@ -87,7 +87,7 @@ private struct Long {
   private static func copy<Element>(
     _ count: Int, of empty: Element, links: Range<Int>
   ) throws -> (stored: Int, lost: Int) {
-    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    let heap = try HeapCheck.pacedHeap { $0.gcPercent = .off }
     let stride = MemoryLayout<Element>.stride / 8
     let source = ChangingWords(count: count * stride)
     let places = (0..<count).flatMap { element in links.map { element * stride + $0 } }

@@ -40,7 +40,7 @@ import Testing
 
   @Test("what is live is what the last collection reached")
   func live() throws {
-    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    let heap = try HeapCheck.pacedHeap { $0.gcPercent = .off }
     let root = heap.withMutator { mutator in
       _ = mutator.list(10_000)
       let array = mutator.allocateArray(of: Int.self, count: 10_000, repeating: 1)
@@ -58,7 +58,7 @@ import Testing
 
   @Test("size classes add up to the whole")
   func sizeClasses() throws {
-    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    let heap = try HeapCheck.pacedHeap { $0.gcPercent = .off }
     let root = heap.withMutator { mutator in
       let list = mutator.list(1000)!
       for count in [1, 10, 100, 1000, 10_000] {
@@ -84,7 +84,7 @@ import Testing
 
   @Test("cycles, goals and pauses are counted as they happen")
   func cycles() throws {
-    let heap = try HeapCheck.heap()
+    let heap = try HeapCheck.pacedHeap()
     let root = heap.withMutator { mutator in
       let root = HeapRoot(mutator.list(200_000)!, in: mutator)
       mutator.collect()
@@ -118,7 +118,7 @@ import Testing
 
   @Test("statistics describe themselves, one figure a line")
   func describing() throws {
-    let heap = try HeapCheck.heap { $0.gcPercent = .off }
+    let heap = try HeapCheck.pacedHeap { $0.gcPercent = .off }
     heap.withMutator { _ = $0.list(100) }
     heap.withMutator { _ = $0.allocateArray(of: Int.self, count: 10_000, repeating: 1) }
     let lines = heap.statistics.description.split(separator: "\n")

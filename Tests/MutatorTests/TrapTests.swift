@@ -133,7 +133,7 @@ import Testing
     let result = await #expect(
       processExitsWith: .failure, observing: [\.standardErrorContent]
     ) {
-      try HeapCheck.heap { $0.hardLimit = 1 << 20 }.withMutator { _ = $0.list(1_000_000)?.key }
+      try HeapCheck.pacedHeap { $0.hardLimit = 1 << 20 }.withMutator { _ = $0.list(1_000_000)?.key }
     }
     expect(result, says: "24 bytes were requested")
     expect(result, says: "hard limit of 1048576 bytes")

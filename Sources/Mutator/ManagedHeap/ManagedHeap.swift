@@ -191,7 +191,8 @@ public final class ManagedHeap: Sendable {
 }
 
 extension CollectorOptions {
-  init(_ configuration: HeapConfiguration) {
+  /// What a heap's configuration says to its collector.
+  package init(_ configuration: HeapConfiguration) {
     self.init()
     name = configuration.name
     switch configuration.gcPercent {

@@ -25,13 +25,25 @@ enum TestEnvironment {
 
 /// What is asked of a heap.
 enum HeapCheck {
-  /// A heap with settings of its own, whatever the environment says.
+  /// A heap as the environment says, but for what the test sets itself. So all tests can be run in
+  /// another mode (Scripts/check-modes.sh); one that needs a certain mode sets it.
   static func heap(
     _ change: (inout HeapConfiguration) -> Void = { _ in }
   ) throws -> ManagedHeap {
-    var configuration = HeapConfiguration()
+    var configuration = HeapConfiguration.fromEnvironment()
     change(&configuration)
     return try ManagedHeap(configuration)
+  }
+
+  /// The same, for a test that says when the heap collects, or that allocates so much that a
+  /// collection at every so many allocations takes for ever: the environment does not ask for that.
+  static func pacedHeap(
+    _ change: (inout HeapConfiguration) -> Void = { _ in }
+  ) throws -> ManagedHeap {
+    try heap {
+      $0.stress.collectEvery = 0
+      change(&$0)
+    }
   }
 
   /// Whatever is wrong with the structures of a heap that is at rest: no thread is attached,
