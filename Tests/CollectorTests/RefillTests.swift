@@ -39,6 +39,25 @@ struct RefillTests {
     #expect(fixture.problems.isEmpty)
   }
 
+  @Test("a run is as long as all before it together: no more is taken and unused than used")
+  func growingRuns() {
+    fixture.attached { program in
+      for _ in 0..<3 {
+        let entry = unsafe program.entry(fixture.node, in: Program.nodeClass)
+        var tooLong = 0
+        for used in 0..<1000 {
+          _ = program.makeNode()
+          let unused = unsafe entry.pointee.unusedSlots.count
+          if unused >= max(used, 512 / 48) { tooLong += 1 }
+        }
+        #expect(tooLong == 0)
+        // The first run after the spans were handed back is a short one again.
+        program.cycle()
+      }
+    }
+    #expect(fixture.problems.isEmpty)
+  }
+
   @Test("after a sweep, allocation fills the holes of a span before it takes another")
   func holes() {
     fixture.attached { program in

@@ -167,6 +167,17 @@ import Testing
     HeapCheck.expectEmpty(heap)
   }
 
+  @Test("a few objects of each of a thousand types do not fill a small heap")
+  func fewOfManyTypes() throws {
+    let heap = try HeapCheck.pacedHeap { $0.minimumHeap = 4 << 20 }
+    heap.withMutator { mutator in
+      for _ in 0..<10 { #expect(Self.makeAllTypes(mutator) == 1000) }
+    }
+    // 480,000 bytes.
+    #expect(heap.statistics.cycleCount == 0)
+    HeapCheck.expectEmpty(heap)
+  }
+
   // MARK: - Safepoints
 
   @Test("current is the innermost mutator of the thread, and nil outside")

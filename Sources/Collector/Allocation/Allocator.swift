@@ -36,8 +36,8 @@ package final class Allocator: Sendable {
   /// Nil: the heap is unchecked.
   private let quarantine: Quarantine?
   private let collectEvery: Int?
-  /// Slots of a run: all there are, or one when every allocation shall take the slow half.
-  private let runLimit: Int
+  /// Runs have one slot, so that every allocation takes the slow half.
+  private let hasSingleSlots: Bool
   /// In checked mode slots are taken in turn, so that one that was freed is used again late: a
   /// stale reference to it then finds no object there.
   private let takesTurns: Bool
@@ -54,7 +54,7 @@ package final class Allocator: Sendable {
     self.requests = requests
     self.quarantine = quarantine
     collectEvery = options.stress.collectEvery
-    runLimit = options.everyAllocationIsSlow ? 1 : .max
+    hasSingleSlots = options.everyAllocationIsSlow
     takesTurns = options.checks
   }
 
@@ -121,7 +121,7 @@ package final class Allocator: Sendable {
     unsafe mutator.closeRun(entry)
     while true {
       if let span = unsafe entry.pointee.span {
-        if let run = nextRun(of: span) {
+        if let run = unsafe nextRun(of: span, entry) {
           unsafe mutator.open(run, of: span, entry, inTurn: takesTurns)
           return true
         }
@@ -134,8 +134,13 @@ package final class Allocator: Sendable {
     }
   }
 
-  private func nextRun(of span: HeapSpan) -> SlotRange? {
-    guard takesTurns else { return span.nextRun(atMost: runLimit) }
+  private func nextRun(
+    of span: HeapSpan, _ entry: UnsafeMutablePointer<CacheEntry>
+  ) -> SlotRange? {
+    guard takesTurns else {
+      return span.nextRun(
+        atMost: hasSingleSlots ? 1 : unsafe AttachedMutator.longestRun(entry, of: span))
+    }
     let place = turn.wrappingAdd(1, ordering: .relaxed).oldValue
     return span.freeSlot(from: Int(UInt(bitPattern: place) % UInt(span.slotCount)))
   }

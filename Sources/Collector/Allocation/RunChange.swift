@@ -19,6 +19,12 @@
 // when births are put on cards (RunColour.swift) must a run start where it says: then runs are changed
 // by the slow half.
 //
+// A run is no longer than all before it together, since the thread handed its spans back. What is in
+// a run counts as allocated. If each run were as long as could be, a thread with a thousand types
+// would have taken 8 MiB after a thousand small objects, and a small heap would collect all the
+// time. So what is taken and not used is no more than what is used, and a first run for each type
+// and thread.
+//
 // Owner    the mutator's thread.
 // Ordering See Note [Publishing a run] in Documentation/MemoryOrdering.md.
 
@@ -36,7 +42,9 @@ extension AttachedMutator {
       return false
     }
     let span = HeapSpan(address: unsafe entry.pointee.spanAddress)
-    guard let run = span.nextRun(atMost: .max) else { return false }
+    guard let run = unsafe span.nextRun(atMost: Self.longestRun(entry, of: span)) else {
+      return false
+    }
     let uncounted = unsafe entry.pointee.cursor &- entry.pointee.runStart
     unsafe open(run, of: span, entry)
     unsafe entry.pointee.runStart &-= uncounted
@@ -53,6 +61,20 @@ extension AttachedMutator {
   }
 
   // MARK: - Taking a run
+
+  /// Bytes of the first run that an entry gets after the thread has handed its spans back. More
+  /// counts more that is not used where there are many types or threads, less takes more changes.
+  private static var firstRun: Int { 512 }
+
+  /// Slots that the entry's next run may have.
+  @inline(__always)
+  static func longestRun(
+    _ entry: UnsafeMutablePointer<CacheEntry>, of span: HeapSpan
+  ) -> Int {
+    let bytes = unsafe max(Int(entry.pointee.recentBytes), firstRun)
+    if bytes >= span.pageCount * Geometry.pageSize { return .max }
+    return max(bytes / Int(span.slotSize), 1)
+  }
 
   /// Makes a run the entry's, zeroed and in the mutator's colour.
   ///
@@ -83,6 +105,8 @@ extension AttachedMutator {
     unsafe entry.pointee.cursor = first
     unsafe entry.pointee.runStart = first
     unsafe entry.pointee.limit = first + UInt(bytes)
+    unsafe entry.pointee.recentBytes = Int32(
+      min(Int(entry.pointee.recentBytes) + bytes, Geometry.arenaSize))
     noteTaken(bytes)
   }
 

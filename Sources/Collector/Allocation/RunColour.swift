@@ -82,6 +82,7 @@ extension AttachedMutator {
         unsafe state.pointee.unaccountedBytes -= unused.count * Int(span.slotSize)
       }
       unsafe Self.putBack(span, entry)
+      unsafe entry.pointee.recentBytes = 0
     }
   }
 

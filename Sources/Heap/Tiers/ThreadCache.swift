@@ -44,13 +44,22 @@ internal import CHeapShims
   /// ones have spans of their own) has a shelf and never a span.
   @usableFromInline package var shelfAddress: UInt
   /// Slots of the span that its shelf counts as objects.
-  @usableFromInline package var countBefore: Int
+  @usableFromInline package var counted: Int32
+  /// Bytes of the runs that the entry has had since the thread handed its spans back last; a number
+  /// that is larger than any span stands for all larger ones.
+  package var recentBytes: Int32
   /// Where the slots of the run begin that have not been counted yet.
   package var runStart: UInt
 
   package init() {
     (key, cursor, limit, slotSize, spanAddress, shelfAddress) = (0, 0, 0, 0, 0, 0)
-    (countBefore, runStart) = (0, 0)
+    (counted, recentBytes, runStart) = (0, 0, 0)
+  }
+
+  /// Slots of the span that its shelf counts as objects.
+  package var countBefore: Int {
+    get { Int(counted) }
+    set { counted = Int32(newValue) }
   }
 
   package var span: HeapSpan? {
