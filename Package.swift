@@ -18,12 +18,15 @@ let strict: [SwiftSetting] = [
 /// A program that uses the heap as any client would: `Examples/<name>` or `Benchmarks/<name>`.
 func program(_ name: String, in folder: String) -> Target {
   .executableTarget(
-    name: name, dependencies: ["Mutator", "ProgramSupport"], path: "\(folder)/\(name)",
+    name: name,
+    // growth asks for minor collections, which no client can.
+    dependencies: ["Mutator", "ProgramSupport"] + (name == "growth" ? ["Collector"] : []),
+    path: "\(folder)/\(name)",
     exclude: name == "json-tree" ? ["compare.py"] : [], swiftSettings: strict)
 }
 
 let examples = ["binary-trees", "gcbench", "lru-cache", "json-tree"]
-let benchmarks = ["alloc-micro", "mark-rate", "threads", "graph-mutate", "latency"]
+let benchmarks = ["alloc-micro", "mark-rate", "threads", "graph-mutate", "latency", "growth"]
 
 let package = Package(
   name: "swift-managed-heap",

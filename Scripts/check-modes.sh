@@ -17,8 +17,8 @@
 #
 # Prints a line for each mode, the failures before it, and at the end "N passed, N failed". The log of
 # a mode that failed is kept in .build/modes. A failure of a random test says the seed
-# (HEAP_TEST_SEED). On two cores the four take about two minutes in release. In debug, checked takes
-# four minutes and stressed a quarter of an hour: each cycle verifies all objects.
+# (HEAP_TEST_SEED). On two cores the four take a minute in release. In debug, checked takes four
+# minutes and stressed longer: each cycle verifies all objects.
 
 set -uo pipefail
 cd "$(dirname "$0")/.."

@@ -51,6 +51,14 @@ check 65050144 latency 40000 4000 128 linked ring
 check 451533365 mark-rate 2 2 32
 check 940858401 mark-rate 2 2 64
 check 753718291 threads 2 8 8 300
+# growth is this package's alone. Stress takes too long for what allocates millions of objects.
+check 326065152 growth scattered 2 2
+check 87883648 growth allocate 2 2
+for settings in "" 1; do
+  HEAP_CHECK=$settings run 935121376 growth minor 2 2
+  HEAP_CHECK=$settings run 443465984 growth types 100 1
+  HEAP_CHECK=$settings run 260304771 growth threads 8 1
+done
 
 json=$(mktemp)
 trap 'rm -f "$json" "$json.expected" "$json.actual"' EXIT

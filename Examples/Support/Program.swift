@@ -70,14 +70,21 @@ public struct Program: Sendable {
   }
 
   /// Runs the program with the arguments of this process and ends the process.
-  public func main(_ body: (ManagedHeap, Arguments) throws -> Outcome) -> Never {
+  ///
+  /// - Parameters:
+  ///   - configure: changes what the environment and the options ask for, if the program needs that.
+  ///   - body: the program.
+  public func main(
+    configuring configure: (inout HeapConfiguration, Arguments) -> Void = { _, _ in },
+    _ body: (ManagedHeap, Arguments) throws -> Outcome
+  ) -> Never {
     do {
       let arguments = try Arguments(
         parsing: Array(CommandLine.arguments.dropFirst()), for: parameters)
       if arguments.wantsHelp {
         print(usage)
       } else {
-        try run(arguments, body)
+        try run(arguments, configure, body)
       }
       try finishOutput()
     } catch let error as UsageError {
@@ -97,9 +104,12 @@ public struct Program: Sendable {
   }
 
   private func run(
-    _ arguments: Arguments, _ body: (ManagedHeap, Arguments) throws -> Outcome
+    _ arguments: Arguments, _ configure: (inout HeapConfiguration, Arguments) -> Void,
+    _ body: (ManagedHeap, Arguments) throws -> Outcome
   ) throws {
-    let heap = try ManagedHeap(arguments.configuration(named: name))
+    var configuration = arguments.configuration(named: name)
+    configure(&configuration, arguments)
+    let heap = try ManagedHeap(configuration)
     let outcome = try body(heap, arguments)
     for line in outcome.lines { print(line) }
     try finishOutput()

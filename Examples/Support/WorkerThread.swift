@@ -13,20 +13,19 @@
 // orders everything the thread did before everything that its joiner does.
 
 internal import Glibc
-internal import ProgramSupport
 
 /// A running thread.
 ///
 /// It has to be joined.
 @safe
-final class WorkerThread {
+public final class WorkerThread {
   private let box: Box
   private let thread: pthread_t
 
   /// Starts a thread.
   ///
   /// - Throws: a `ProgramFailure` when the system gives no further thread.
-  init(_ body: @escaping @Sendable () -> Int) throws {
+  public init(_ body: @escaping @Sendable () -> Int) throws {
     let box = Box(body)
     self.box = box
     let argument = unsafe Unmanaged.passRetained(box).toOpaque()
@@ -43,7 +42,7 @@ final class WorkerThread {
   /// Waits until the thread has ended; returns its result.
   ///
   /// To be called once.
-  func join() -> Int {
+  public func join() -> Int {
     let failure = pthread_join(thread, nil)
     precondition(failure == 0, "a thread can be joined once")
     return box.result
