@@ -100,7 +100,7 @@ struct HugePageWorkTests {
 
   // MARK: - Pacing
 
-  @Test("a call takes one range, and names a pause of seven times the time that it took")
+  @Test("a call takes one range, and names a pause as long as it took")
   func pauses() throws {
     try withArray { fixture, _ in
       let pages = fixture.heap.pageHeap
@@ -111,7 +111,7 @@ struct HugePageWorkTests {
       let pause = try #require(work.next())
       let time = Int(heap_thread_cpu() - start)
       #expect(pages.usage.hugeBytes == HugeRange.size)
-      #expect(pause <= 7 * time && pause >= 3 * time)
+      #expect(pause <= time && pause >= time / 2)
       var calls = 0
       while let pause = work.next() {
         calls += 1

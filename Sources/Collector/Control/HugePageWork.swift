@@ -9,7 +9,7 @@
 //   Preparing   comes first, and needs no bound: the program would pay for each first touch itself,
 //               and more, and ranges are prepared as allocation uses them up.
 //   Collapsing  is work that nobody had to do. It is done after a cycle, which has found what lives,
-//               and then only in a part of the time: an eighth of a processor at most. Each range is
+//               and then only in a part of the time: half of a processor at most. Each range is
 //               collapsed once, so that comes to an end. Memory that is given back and used again may
 //               be collapsed again; when more ranges have been collapsed than the heap has, it is
 //               done in a thirty-second of the time.
@@ -39,7 +39,7 @@ package import Heap
 
   /// Time between two ranges, as a multiple of the time that one has taken. More makes a heap wait
   /// longer for its huge pages, less takes more from a program that has all processors busy.
-  private static var pause: UInt64 { 7 }
+  private static var pause: UInt64 { 1 }
   /// The same for ranges that are collapsed again.
   private static var pauseIfRepeated: UInt64 { 31 }
 
