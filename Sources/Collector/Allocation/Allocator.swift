@@ -3,7 +3,9 @@
 
 // The slow half of allocation: from a run that is used up to a slot.
 //
-// The way from a miss to a fresh page leads through five files, each of which names the next:
+// The next run of the same span is taken on a shorter way, if nothing else is to be done
+// (RunChange.swift). The way from any other miss to a fresh page leads through five files, each of
+// which names the next:
 //
 //   Mutator/Threads/HeapMutator.swift   the run of the type has no slot left, or there is none
 //   Mutator/Threads/Allocation.swift    finds the cache entry of the type, once

@@ -33,14 +33,17 @@ public import Heap
 internal import Synchronization
 
 extension AttachedMutator {
-  /// Makes the next run of an entry's span the entry's, if the entry is that of a key, its run is used
-  /// up, and nothing else is to be done; whether it has.
+  /// Makes the next run of an entry's span the entry's, if the entry is that of a key and nothing else
+  /// is to be done; whether it has.
+  ///
+  /// - Precondition: if the entry is the key's, its run is used up.
   @usableFromInline package func changeRun(
     _ entry: UnsafeMutablePointer<CacheEntry>, key: UInt
   ) -> Bool {
     guard unsafe entry.pointee.key == key && entry.pointee.spanAddress != 0, isUndisturbed else {
       return false
     }
+    assert(unsafe entry.pointee.cursor >= entry.pointee.limit, "a run that has slots is changed")
     let span = HeapSpan(address: unsafe entry.pointee.spanAddress)
     guard let run = unsafe span.nextRun(atMost: Self.longestRun(entry, of: span)) else {
       return false

@@ -21,7 +21,8 @@ extension HeapConfiguration {
   /// The default settings, changed by the environment of the process.
   ///
   /// Reads `HEAP_GCPERCENT`, `HEAP_MEMLIMIT`, `HEAP_GENERATIONS`, `HEAP_HUGEPAGES`, `HEAP_TRACE`,
-  /// `HEAP_CHECK` and `HEAP_STRESS`. A malformed value makes `ManagedHeap.init` throw `HeapError.invalidConfiguration`.
+  /// `HEAP_CHECK` and `HEAP_STRESS`. A malformed value makes `ManagedHeap.init` throw
+  /// `HeapError.invalidConfiguration`.
   public static func fromEnvironment() -> HeapConfiguration {
     fromEnvironment { name in unsafe getenv(name).map { unsafe String(cString: $0) } }
   }

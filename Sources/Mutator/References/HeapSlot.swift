@@ -179,6 +179,7 @@ public import Synchronization
       }
       return
     }
+    assert(Self.isSmall, "a value of \(MemoryLayout<Value>.size) bytes is stored by storeSlow")
     // Unprotected: as above.
     var value = value
     unsafe _withUnprotectedUnsafePointer(to: &value) { source in
