@@ -52,6 +52,9 @@ package struct HeapWords: ~Copyable {
   /// Bytes to mark for each byte allocated while marking, in 1/1024. Owner: the pacer.
   package let assistRatio = Atomic<Int>(0)
 
+  /// Bytes that a thread allocates while marking before it assists. Owner: the pacer.
+  package let assistGrain = Atomic<Int>(.max)
+
   private let readMostly = CacheLine()
 
   // MARK: - Written by every thread that allocates

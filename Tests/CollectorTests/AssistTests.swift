@@ -81,6 +81,38 @@ struct AssistTests {
     }
   }
 
+  @Test("a debt is paid when it has reached the grain, and not before")
+  func grain() {
+    fixture.attached { program in
+      _ = program.makeList(1...2000)
+      for (debt, isPaid) in [(4095, false), (4096, true)] {
+        marking(program, debt: debt) {
+          unsafe words.pointee.assistGrain.store(4096, ordering: .relaxed)
+          fixture.heap.safepoints.poll(program.mutator)
+          #expect(hasNote == isPaid)
+          #expect(unsafe program.mutator.state.pointee.assistDebt == (isPaid ? 0 : debt))
+        }
+      }
+    }
+  }
+
+  @Test("a run that is taken while the collector marks is no longer than the grain")
+  func shortRuns() {
+    fixture.attached { program in
+      for _ in 0..<1000 { _ = program.makeNode() }
+      program.beginCycle()
+      unsafe words.pointee.assistGrain.store(1024, ordering: .relaxed)
+      let entry = unsafe program.entry(fixture.node, in: Program.nodeClass)
+      var longest: UInt = 0
+      for _ in 0..<200 {
+        let node = program.makeNode()
+        unsafe longest = max(longest, entry.pointee.limit - node)
+      }
+      #expect(longest > 500 && longest <= 1024)
+      program.endCycle()
+    }
+  }
+
   @Test("an assist scans little more than it owes, however large the objects")
   func largerObjects() {
     fixture.attached { program in

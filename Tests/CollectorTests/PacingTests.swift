@@ -77,6 +77,13 @@ struct PacingTests {
     #expect(decision.goal >= 0 && decision.trigger >= 0)
     #expect(decision.trigger <= decision.goal)
     #expect(decision.assistRatio >= 0 && decision.assistRatio <= 16 << 10)
+    // A step is 16 KiB, unless that takes runs that are too short or too long.
+    #expect(decision.assistGrain >= 1 << 10 && decision.assistGrain <= 32 << 10)
+    if decision.assistRatio >= 512, decision.assistRatio <= 16 << 10 {
+      let (grain, wanted) = (decision.assistGrain, 16 << 20)
+      #expect(grain * decision.assistRatio <= wanted)
+      #expect((grain + 1) * decision.assistRatio > wanted)
+    }
     if decision.goal < .max && decision.goal >= max(live, 0) {
       #expect(decision.trigger >= max(live, 0), "not before what is live has been allocated again")
     }

@@ -178,6 +178,26 @@ struct HugePagesTests {
     #expect(fixture.heap.prepareHugePage())
   }
 
+  @Test("a huge page is made while another thread grows the heap, and neither waits")
+  func besideGrowth() throws {
+    let fixture = try Fixture(17)
+    let heap = fixture.heap
+    heap.lookAgain()
+    let isDone = Event()
+    let thread = heap.growth.withLock { _ in
+      let thread = TestThread {
+        _ = heap.prepareHugePage()
+        _ = heap.collapseHugePage()
+        isDone.happen()
+      }
+      #expect(isDone.wait(), "it waits for the thread that grows the heap")
+      return thread
+    }
+    thread.join()
+    #expect(heap.usage.hugeBytes > 0)
+    #expect(fixture.spans.problems.isEmpty)
+  }
+
   // MARK: - Giving back
 
   @Test("memory that was given back and is used again may be made huge again")

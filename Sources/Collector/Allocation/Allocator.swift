@@ -123,7 +123,7 @@ package final class Allocator: Sendable {
     unsafe mutator.closeRun(entry)
     while true {
       if let span = unsafe entry.pointee.span {
-        if let run = unsafe nextRun(of: span, entry) {
+        if let run = unsafe nextRun(of: span, entry, for: mutator) {
           unsafe mutator.open(run, of: span, entry, inTurn: takesTurns)
           return true
         }
@@ -137,11 +137,11 @@ package final class Allocator: Sendable {
   }
 
   private func nextRun(
-    of span: HeapSpan, _ entry: UnsafeMutablePointer<CacheEntry>
+    of span: HeapSpan, _ entry: UnsafeMutablePointer<CacheEntry>, for mutator: AttachedMutator
   ) -> SlotRange? {
     guard takesTurns else {
       return span.nextRun(
-        atMost: hasSingleSlots ? 1 : unsafe AttachedMutator.longestRun(entry, of: span))
+        atMost: hasSingleSlots ? 1 : unsafe mutator.longestRun(entry, of: span))
     }
     let place = turn.wrappingAdd(1, ordering: .relaxed).oldValue
     return span.freeSlot(from: Int(UInt(bitPattern: place) % UInt(span.slotCount)))

@@ -45,7 +45,7 @@ extension AttachedMutator {
     }
     assert(unsafe entry.pointee.cursor >= entry.pointee.limit, "a run that has slots is changed")
     let span = HeapSpan(address: unsafe entry.pointee.spanAddress)
-    guard let run = unsafe span.nextRun(atMost: Self.longestRun(entry, of: span)) else {
+    guard let run = unsafe span.nextRun(atMost: longestRun(entry, of: span)) else {
       return false
     }
     let uncounted = unsafe entry.pointee.cursor &- entry.pointee.runStart
@@ -60,7 +60,8 @@ extension AttachedMutator {
     return unsafe state.pointee.hasPlainRuns && !state.pointee.cardsBirths && !isRequested
       && state.pointee.enclosing == 0 && self == Self.current
       && state.pointee.unaccountedBytes < Safepoints.accountingGrain
-      && state.pointee.assistDebt < Safepoints.accountingGrain
+      && state.pointee.assistDebt
+        < state.pointee.words.pointee.assistGrain.load(ordering: .relaxed)
   }
 
   // MARK: - Taking a run
@@ -69,12 +70,17 @@ extension AttachedMutator {
   /// counts more that is not used where there are many types or threads, less takes more changes.
   private static var firstRun: Int { 512 }
 
-  /// Slots that the entry's next run may have.
+  /// Slots that the entry's next run may have. While the collector marks: no more than the thread
+  /// assists for at a time.
   @inline(__always)
-  static func longestRun(
+  func longestRun(
     _ entry: UnsafeMutablePointer<CacheEntry>, of span: HeapSpan
   ) -> Int {
-    let bytes = unsafe max(Int(entry.pointee.recentBytes), firstRun)
+    var bytes = unsafe max(Int(entry.pointee.recentBytes), Self.firstRun)
+    if unsafe state.pointee.allocatesBlack {
+      // Relaxed: a quantity.
+      bytes = min(bytes, unsafe state.pointee.words.pointee.assistGrain.load(ordering: .relaxed))
+    }
     if bytes >= span.pageCount * Geometry.pageSize { return .max }
     return max(bytes / Int(span.slotSize), 1)
   }

@@ -188,6 +188,7 @@ internal import Synchronization
       unsafe words.pointee.goal.store(decision.goal, ordering: .relaxed)
       unsafe words.pointee.fullGoal.store(decision.fullGoal, ordering: .relaxed)
       unsafe words.pointee.assistRatio.store(decision.assistRatio, ordering: .relaxed)
+      unsafe words.pointee.assistGrain.store(decision.assistGrain, ordering: .relaxed)
       unsafe words.pointee.trigger.store(decision.trigger, ordering: .relaxed)
     }
   }

@@ -10,6 +10,8 @@
 //            and seven eighths of the way from live to the goal
 //   assist   bytes to mark for each byte allocated after the trigger, so that marking is done
 //            half-way to the goal, even if workers do nothing
+//   grain    bytes that a thread allocates between two assists: so few that an assist takes some
+//            microseconds, whatever the ratio
 //
 // With generations, most cycles are minor ones: they start when the young objects fill the nursery,
 // and leave alone what is old. A full cycle is due when what lives, as far as minor cycles can
@@ -91,7 +93,20 @@ package struct Pacing: Sendable {
     package var trigger: Int
     /// Bytes to mark for each byte allocated while marking, in 1/1024.
     package var assistRatio: Int
+    /// Bytes that a thread allocates while marking before it assists.
+    package var assistGrain: Int {
+      let grain = Pacing.assistWork.scaled(by: 1024, over: max(assistRatio, 1))
+      return min(max(grain, Pacing.smallestGrain), Pacing.largestGrain)
+    }
   }
+
+  /// Bytes that an assist marks: it takes five to ten microseconds. More makes single allocations
+  /// slower, less makes the fixed cost of an assist count.
+  private static var assistWork: Int { 16 << 10 }
+  /// Bounds of the grain. A thread gets no longer run of slots while the collector marks, so less
+  /// costs more changes of runs.
+  private static var smallestGrain: Int { 1 << 10 }
+  private static var largestGrain: Int { 32 << 10 }
 
   /// An allocation owes this many times its size at the most: a goal that is already passed
   /// shall not stop the program.

@@ -3,9 +3,11 @@
 
 // Assists: a thread that allocates while the collector marks owes a share of the marking.
 //
-// A mutator's debt grows with every run that it takes. At a refill it turns the debt into bytes to
-// mark (the pacer's ratio), takes what the workers have marked ahead as credit, and marks the
-// rest itself. Debt that finds nothing to do is forgiven: marking is about to end.
+// A mutator's debt grows with every run that it takes. At a refill, when the debt has reached the
+// pacer's grain, it turns it into bytes to mark (the pacer's ratio), takes what the workers have marked
+// ahead as credit, and marks the rest itself. It does so in small steps, because each step is a pause of
+// the program. Where nothing is grey it says so, and looks for a moment whether a worker shares. Debt
+// that finds nothing to do then is forgiven: marking is about to end.
 //
 // An assist has grey objects in its hands for a while, where the collector does not see them.
 // Therefore it notes work when it has scanned the last one, before its next answer. A note before
@@ -54,12 +56,8 @@ extension Safepoints {
     var owed = debt.scaled(by: ratio, over: 1024)
     owed -= claimCredit(owed)
     guard owed > 0 else { return }
-    guard !marking.grey.isEmpty else {
-      // Relaxed: a hint to workers that have more than one object.
-      unsafe words.pointee.isHungry.store(true, ordering: .relaxed)
-      return
-    }
     let start = heap_thread_cpu()
+    guard isWorkComing(for: mutator) else { return }
     marking.noteWork()
     var paid = 0
     while paid < owed, !mutator.isRequested {
@@ -76,6 +74,24 @@ extension Safepoints {
     unsafe state.pointee.tally.assistNanoseconds
       .add(Int(heap_thread_cpu() - start), ordering: .relaxed)
     Self.answer()
+  }
+
+  /// Looks for work before an assist gives up: as many as take a worker some batches. A worker with more
+  /// than one object shares between two of them.
+  private static var looks: Int { 200 }
+
+  /// Whether something is grey, now or in a moment.
+  private func isWorkComing(for mutator: AttachedMutator) -> Bool {
+    for look in 0..<Self.looks {
+      if !marking.grey.isEmpty { return true }
+      // Relaxed: a hint to workers that have more than one object.
+      if look == 0 { unsafe words.pointee.isHungry.store(true, ordering: .relaxed) }
+      heap_pause()
+      // Relaxed: hints, too.
+      if mutator.isRequested { return false }
+      guard unsafe words.pointee.isMarking.load(ordering: .relaxed) else { return false }
+    }
+    return false
   }
 
   /// Takes up to `wanted` bytes of what workers have marked.

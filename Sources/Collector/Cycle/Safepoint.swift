@@ -61,7 +61,9 @@ internal import Synchronization
     let state = unsafe mutator.state
     let isTimeToAccount = unsafe state.pointee.unaccountedBytes >= Self.accountingGrain
     if isTimeToAccount { account(mutator) }
-    if unsafe state.pointee.assistDebt >= Self.accountingGrain { assist(mutator) }
+    if unsafe state.pointee.assistDebt >= words.pointee.assistGrain.load(ordering: .relaxed) {
+      assist(mutator)
+    }
     if isTimeToAccount { waitForCollector() }
   }
 
@@ -98,12 +100,25 @@ internal import Synchronization
   /// reported by then (Handshake.swift).
   private static var longestPatience: Int { 10_000_000_000 }
 
-  /// Lets the collector catch up, if the heap has outgrown its goal: until marking begins, when
-  /// there is something to assist with, or until it ends.
+  /// Nanoseconds until it looks for something to assist with for the first time.
+  private static var firstGlance: Int { 20_000 }
+
+  /// Lets the collector catch up, if the heap has outgrown its goal and there is nothing to assist
+  /// with: until there is, or until marking ends.
   private func waitForCollector() {
     guard isPastGoal(with: 0) else { return }
     let seen = requests.markingCount
-    CollectedHeap.blocking { requests.awaitMarking(since: seen, atMost: Self.refillPatience) }
+    // Relaxed: a hint, as everything here.
+    let isMarking = unsafe words.pointee.isMarking.load(ordering: .relaxed)
+    // Nobody is told when something is grey again: so it looks, ever more rarely.
+    var (waited, turn) = (0, isMarking ? Self.firstGlance : Self.refillPatience)
+    while waited < Self.refillPatience, marking.grey.isEmpty, requests.markingCount == seen,
+      isPastGoal(with: 0)
+    {
+      CollectedHeap.blocking { requests.awaitMarking(since: seen, atMost: turn) }
+      waited += turn
+      turn *= 2
+    }
   }
 
   /// Lets a collection come to its end, if a large object would take the heap past its goal.

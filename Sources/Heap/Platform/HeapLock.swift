@@ -136,6 +136,8 @@ extension WaitWord {
   case greyStore
   /// The lists of one shelf.
   case shelf
+  /// Making huge pages, giving memory back: held across system calls, for milliseconds.
+  case conversion
   /// Adding arenas to a heap, giving memory back: held across system calls.
   case growth
   /// Pages and span records. Never held across a system call (asserted in VirtualMemory).

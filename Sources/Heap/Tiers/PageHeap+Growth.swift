@@ -16,7 +16,8 @@
 // are known to be zero. Another thread that misses them waits for `growth` and finds them again;
 // it does not add an arena.
 //
-// Guarded by  `growth`, and `state` for the moments that touch the pages.
+// Guarded by  `growth`, and `conversion` too while memory is given back; `state` for the moments that
+//             touch the pages.
 
 extension PageHeap {
   // MARK: - Growth
@@ -86,13 +87,15 @@ extension PageHeap {
     var count = 0
     for arena in arenas {
       for chunk in arena.chunks {
-        count += growth.withLock { _ in releaseFreePages(of: chunk) }
+        count += conversion.withLock { _ in
+          growth.withLock { _ in releaseFreePages(of: chunk) }
+        }
       }
     }
     return count * Geometry.pageSize
   }
 
-  /// - Precondition: `growth` is held.
+  /// - Precondition: `conversion` and `growth` are held.
   private func releaseFreePages(of chunk: ChunkIndex) -> Int {
     let tables = ArenaTables.of(chunk.address)
     let (free, released) = (tables.freePages(of: chunk), tables.releasedPages(of: chunk))

@@ -31,10 +31,11 @@
 //   does a thread of the process that touches other memory for the first time just then.
 //   A span of such a range is freed, or handed out. Only the page heap's bits change, and nobody
 //   looks at them during the call.
-//   Memory is given back. `growth` is held for either, so it is done before or after.
+//   Memory is given back. `conversion` is held for either, so it is done before or after.
+//   Arenas are added. Nobody waits for the other: to make a huge page can take milliseconds.
 //   The heap ends. Its collector's thread has ended before the arenas are released.
 //
-// Guarded by  `growth`, across the system calls; `state` for moments. Owner of what is not
+// Guarded by  `conversion`, across the system calls; `state` for moments. Owner of what is not
 //             guarded: the collector's thread.
 // Pacing      HugePageWork, in the collector.
 
@@ -123,7 +124,7 @@ extension PageHeap {
   /// ready; whether it did. The collector's thread.
   package func prepareHugePage() -> Bool {
     guard makesHugePages else { return false }
-    return growth.withLock { _ in
+    return conversion.withLock { _ in
       guard let range = state.withLock({ takeRangeToPrepare(&$0) }) else { return false }
       let isPopulated = (try? VirtualMemory.populate(range)) != nil
       return state.withLock { state in
@@ -196,7 +197,7 @@ extension PageHeap {
   package func collapseHugePage() -> Collapse {
     guard makesHugePages, nextRangeInUse() != nil else { return .nothing }
     fetchHugePage()
-    return growth.withLock { _ in
+    return conversion.withLock { _ in
       guard let range = nextRangeInUse(takes: true) else { return .nothing }
       do throws(SystemFailure) {
         try VirtualMemory.collapse(range)

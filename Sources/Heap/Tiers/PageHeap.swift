@@ -7,7 +7,7 @@
 // them, and the records of dead spans. A span is made from free pages and is given back as free
 // pages. There is no list of free spans, so the pages of an empty span can serve any class next.
 //
-// Two locks. `state` guards the pages and the records, and is held for a few loads and stores.
+// Two locks that allocation may wait for. `state` guards the pages and the records, and is held for a few loads and stores.
 // `growth` is held by the one thread that adds arenas or gives memory back: it makes its system
 // calls without `state`, and takes `state` for a moment to add the pages or to take them out. So
 // threads that find free pages go on meanwhile. A thread that finds none waits for `growth` and
@@ -19,9 +19,10 @@
 //             a span of a small class lies in one arena, so that its bits lie in a row.
 //             a page whose `released` bit is set is free and reads as zero. It has no memory, unless
 //             a huge page was prepared there (PageHeap+HugePages.swift).
-// Guarded by  the two locks. Zeroing and filling in a span's record need neither: the caller
-//             owns the pages by then.
-// Lock order  LockRank: `growth` outside, `state` inside, records and tables innermost.
+// Guarded by  these locks; `conversion` keeps the making of huge pages apart from giving back. Zeroing
+//             and filling in a span's record need none: the caller owns the pages by then.
+// Lock order  LockRank: `conversion` and then `growth` outside, `state` inside, records and tables
+//             innermost.
 //
 // Overview: Documentation/AllocatorTiers.md
 
@@ -53,6 +54,8 @@ package final class PageHeap: Sendable {
   let state: HeapLock<State>
   /// `package`: a test holds it, to be the thread that grows the heap.
   package let growth: HeapLock<Growth>
+  /// Held by who makes a huge page or gives memory back: one at a time, and nobody else waits.
+  let conversion = HeapLock((), rank: .conversion)
   /// To be committed before arenas are added: outside of `state`.
   let summaries: SummaryMemory
   let hugePages: HugePagePolicy
