@@ -108,17 +108,7 @@ internal import Synchronization
   private func waitForCollector() {
     guard isPastGoal(with: 0) else { return }
     let seen = requests.markingCount
-    // Relaxed: a hint, as everything here.
-    let isMarking = unsafe words.pointee.isMarking.load(ordering: .relaxed)
-    // Nobody is told when something is grey again: so it looks, ever more rarely.
-    var (waited, turn) = (0, isMarking ? Self.firstGlance : Self.refillPatience)
-    while waited < Self.refillPatience, marking.grey.isEmpty, requests.markingCount == seen,
-      isPastGoal(with: 0)
-    {
-      CollectedHeap.blocking { requests.awaitMarking(since: seen, atMost: turn) }
-      waited += turn
-      turn *= 2
-    }
+    CollectedHeap.blocking { requests.awaitMarking(since: seen, atMost: Self.refillPatience) }
   }
 
   /// Lets a collection come to its end, if a large object would take the heap past its goal.
