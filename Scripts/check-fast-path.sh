@@ -41,6 +41,7 @@ objdump=$(command -v llvm-objdump || command -v objdump) || {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$objdump" -d --no-show-raw-insn "$binary" > "$work/code"
+"$objdump" -t "$binary" > "$work/symbols"
 
 tolerance=0
 if [ "$(uname -m)" != x86_64 ]; then
@@ -54,10 +55,21 @@ fi
 failures=0
 checks=0
 
-# The instructions of a function, by its symbol.
+# The instructions of a function, by its symbol, as far as the symbol's size says: a function without a
+# symbol may follow.
 body_of() {
-  awk -v f="<$1>:" 'index($0, f) { p = 1; next } /^$/ { p = 0 } p' "$work/code" |
-    grep -vE '\bnop|data16|int3' || true
+  local start size end
+  read -r start size < <(awk -v f="$1" '$NF == f {
+    for (i = NF - 1; i > 1; i--) if ($i ~ /^[0-9a-f]+$/ && length($i) == 16) { print $1, $i; exit }
+  }' "$work/symbols") || true
+  end=$(printf '%016x' $((16#${start:-0} + 16#${size:-0})))
+  awk -v f="<$1>:" -v end="$end" 'index($0, f) { p = 1; next } /^$/ { p = 0 } p {
+    address = $1
+    sub(/:$/, "", address)
+    while (length(address) < 16) address = "0" address
+    # The "x" makes them strings.
+    if ("x" address >= "x" end) p = 0; else print
+  }' "$work/code" | grep -vE '\bnop|data16|int3' || true
 }
 
 # The symbols that a body of code leads to outside of the function $1; `indirect` for what is not
@@ -132,10 +144,10 @@ check probe_allocate_references/allocateArray 128 changeRun arraySlotSlow fillIn
 check probe_allocate_bytes 9 allocateBytes
 check probe_allocate_bytes/allocateBytes 77 changeRun arraySlotSlow HeapMutator.copy
 check probe_allocate_bytes/allocateBytes/HeapMutator.copy 29 memmove wrongCount
-check probe_allocate_string 8 allocateBytes
-check probe_allocate_string/allocateBytes 87 changeRun arraySlotSlow HeapMutator.copy UTF8View._foreignCount
+check probe_allocate_string 8 allocateText
+check probe_allocate_string/allocateText 87 changeRun arraySlotSlow HeapMutator.copy UTF8View._foreignCount
 # The calls but for memmove and memcpy are for strings that are not native, and before a trap.
-check probe_allocate_string/allocateBytes/HeapMutator.copy 166 memmove memcpy wrongCount \
+check probe_allocate_string/allocateText/HeapMutator.copy 166 memmove memcpy wrongCount \
   tooManyElements UTF8View._foreign _slowEnsureMatchingEncoding sharedUTF8 \
   swift_bridgeObjectRetain
 # Fields.
@@ -150,6 +162,14 @@ check probe_array_sum 38 indexOutOfRange
 check probe_array_store 38 recordReference recordSlow indexOutOfRange
 check probe_store_element 37 recordReference recordSlow indexOutOfRange
 check probe_load_element 9 indexOutOfRange
+# Values of a dynamic language. Storing is as with references, but for the address of the field and the
+# index of the element.
+check probe_store_value 32 recordReference recordSlow
+check probe_load_value 5
+check probe_value_array_store 41 recordReference recordSlow indexOutOfRange
+check probe_add_values 20
+check probe_value_as 25
+check probe_box_double 22 allocateSlow
 check probe_safepoint 9 safepointSlow
 
 echo "$((checks - failures)) passed, $failures failed"

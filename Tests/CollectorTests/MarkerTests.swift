@@ -123,7 +123,7 @@ struct MarkerTests {
       program.initialize(root, HeapFixture.left, left)
       program.initialize(root, HeapFixture.right, array)
       program.initialize(root, HeapFixture.value, unreachable)
-      program.initialize(root, HeapFixture.ambiguous, inside + 17)
+      program.initialize(root, HeapFixture.ambiguous, inside + 18)
       program.initialize(left, HeapFixture.right, right)
       program.initialize(array, 8, leaf)
       program.initialize(array, 8 + 99 * 8, last)

@@ -25,7 +25,7 @@ struct QuarantineTests {
       let place = HeapSpan.slot(of: first, owner: fixture.heap.pageHeap.owner)
       program.cycle()
       #expect(fixture.place(of: first) == nil)
-      #expect(program.load(first, HeapFixture.value) == 0xdbdb_dbdb_dbdb_dbdb)
+      #expect(program.load(first, HeapFixture.value) == 0xdada_dada_dada_dada)
       #expect(place?.span.heldCount == 1 && fixture.shelf(fixture.node).spanCount == 1)
       // More nodes than the span has slots for: each other slot of it is used.
       for _ in 0..<400 { #expect(program.makeNode() != first) }

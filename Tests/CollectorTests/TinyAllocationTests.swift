@@ -68,6 +68,16 @@ struct TinyAllocationTests {
     }
   }
 
+  @Test("no value begins at an odd address: the low bit of a reference says that it is one")
+  func even() {
+    fixture.attached { program in
+      let first = allocate(program, size: 1, alignment: 1)
+      let others = (0..<9).map { _ in allocate(program, size: 1, alignment: 1) }
+      // Eight in a slot, and then the next.
+      #expect(others == (1..<8).map { first + 2 * UInt($0) } + [first + 16, first + 18])
+    }
+  }
+
   @Test("a slot lives while any of its values is referred to, from inside it too")
   func liveness() {
     fixture.attached { program in

@@ -148,6 +148,61 @@ func loadElement(_ object: UInt, _ index: Int) -> UInt {
   return unsafe unsafeBitCast(object[\.table.slots, index], to: UInt.self)
 }
 
+/// A variable of a dynamic language.
+///
+/// The value is not the first word: the code would be that of another probe, and the compiler would
+/// keep one of the two.
+struct Variable: HeapObject {
+  var next: HeapRef<Variable>?
+  var value = HeapValue.nil
+}
+
+@inline(never) @_silgen_name("probe_store_value")
+func storeValue(_ variable: UInt, _ value: UInt) {
+  let variable = unsafe unsafeBitCast(variable, to: HeapRef<Variable>.self)
+  variable.value = unsafe unsafeBitCast(value, to: HeapValue.self)
+}
+
+@inline(never) @_silgen_name("probe_load_value")
+func loadValue(_ variable: UInt) -> UInt {
+  let variable = unsafe unsafeBitCast(variable, to: HeapRef<Variable>.self)
+  return unsafe unsafeBitCast(variable.value, to: UInt.self)
+}
+
+/// The sum of two immediates, or nil.
+@inline(never) @_silgen_name("probe_add_values")
+func addValues(_ a: UInt, _ b: UInt) -> UInt {
+  let (a, b) = unsafe (
+    unsafeBitCast(a, to: HeapValue.self), unsafeBitCast(b, to: HeapValue.self)
+  )
+  if let a = a.immediate, let b = b.immediate, let sum = HeapValue(exactly: a + b) {
+    return unsafe unsafeBitCast(sum, to: UInt.self)
+  }
+  return unsafe unsafeBitCast(HeapValue.nil, to: UInt.self)
+}
+
+@inline(never) @_silgen_name("probe_value_as")
+func valueAs(_ value: UInt) -> UInt {
+  let value = unsafe unsafeBitCast(value, to: HeapValue.self)
+  return unsafe unsafeBitCast(value.as(Variable.self), to: UInt.self)
+}
+
+@inline(never) @_silgen_name("probe_value_array_store")
+func valueArrayStore(_ array: UInt, _ index: Int, _ value: UInt) {
+  let array = unsafe unsafeBitCast(array, to: HeapArray<HeapValue>.self)
+  array[index + 1] = unsafe unsafeBitCast(value, to: HeapValue.self)
+}
+
+@inline(never) @_silgen_name("probe_box_double")
+func boxDouble(_ mutator: UInt, _ number: Double) -> UInt {
+  let mutator = unsafe unsafeBitCast(mutator, to: HeapMutator.self)
+  return unsafe unsafeBitCast(HeapValue(mutator.allocate(Boxed(number: number))), to: UInt.self)
+}
+
+struct Boxed: HeapObject {
+  var number: Double
+}
+
 let heap = try ManagedHeap()
 let passed = heap.withMutator { mutator in
   let word = unsafe unsafeBitCast(mutator, to: UInt.self)
@@ -173,7 +228,19 @@ let passed = heap.withMutator { mutator in
   let nodes = mutator.allocateArray(of: HeapRef<Node>?.self, count: 3, repeating: nil)
   arrayStore(unsafe unsafeBitCast(nodes, to: UInt.self), 1, node)
   storeElement(unsafe unsafeBitCast(wide, to: UInt.self), 38, 0)
-  return loadElement(unsafe unsafeBitCast(wide, to: UInt.self), 38) == 0
+  let variable = unsafe unsafeBitCast(mutator.allocate(Variable()), to: UInt.self)
+  let seven = unsafe unsafeBitCast(HeapValue(immediate: 7), to: UInt.self)
+  storeValue(variable, seven)
+  let values = mutator.allocateArray(of: HeapValue.self, count: 3, repeating: .nil)
+  valueArrayStore(unsafe unsafeBitCast(values, to: UInt.self), 1, variable)
+  let half = unsafe unsafeBitCast(boxDouble(word, 0.5), to: HeapValue.self)
+  let sum = unsafe unsafeBitCast(addValues(seven, seven), to: HeapValue.self)
+  let valuesAreRight =
+    sum.immediate == 14 && loadValue(variable) == seven
+    && valueAs(variable) == variable && valueAs(seven) == 0
+    && values[2].is(Variable.self) && half.as(Boxed.self)?.number == 0.5
+  return valuesAreRight
+    && loadElement(unsafe unsafeBitCast(wide, to: UInt.self), 38) == 0
     && loadElement(unsafe unsafeBitCast(wide, to: UInt.self), 37) == node
     && loadReference(node) == 0 && counter.count == 1 && nodes[1] != nil
     && wide.pair.link != nil && wide.table.slots[39] != nil && wide.pair.number == 7

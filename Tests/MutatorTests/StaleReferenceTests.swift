@@ -173,7 +173,7 @@ extension Place {
       ]
     case .element: return stale + ["element 1 of a HeapArray<Optional<HeapRef<Cell>>>"]
     case .root: return stale + ["a HeapRoot<Optional<HeapRef<Cell>>>"]
-    case .chain: return ["0xdbdbdbdbdbdbdbdb, which is no reference, was stored into field next"]
+    case .chain: return ["0xdadadadadadadada, which is no reference, was stored into field next"]
     default: return stale + ["field next of a new Cell: it was kept where the collector does not"]
     }
   }

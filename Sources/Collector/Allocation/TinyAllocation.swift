@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// The tiny allocator: values of less than 16 bytes without references share a slot.
+// The tiny allocator: values of less than 8 bytes without references share a slot.
 //
-// A mutator has one open 16-byte slot; a value is put behind the last one at its own
-// alignment, or into a new slot when it does not fit. The slot lives as long as any of its
+// A mutator has one open 16-byte slot; a value is put behind the last one at its own alignment, and
+// at an even address at least (ReferenceWord), or into a new slot when it does not fit. The slot lives as long as any of its
 // values is referred to. Slots come from an ordinary noscan span of the 16-byte class, with a
 // layout of its own.
 //
@@ -21,9 +21,12 @@ struct TinyRun {
   /// Bytes of a slot.
   static var slotSize: Int { 16 }
 
+  /// A reference to a value shall not be odd.
+  private static var leastAlignment: Int { 2 }
+
   /// Space for a value, or nil when it does not fit.
   mutating func take(size: Int, alignment: Int) -> UInt? {
-    let start = cursor.aligned(up: UInt(alignment))
+    let start = cursor.aligned(up: UInt(max(alignment, Self.leastAlignment)))
     // A value without bytes takes one: its address shall be inside the slot.
     let end = start + UInt(max(size, 1))
     guard cursor != 0, end <= limit else { return nil }

@@ -53,13 +53,14 @@ internal import Heap
 }
 
 extension HeapLayout {
-  /// Calls `body` with the offset and the value of each precise reference of an object that is
-  /// not zero.
+  /// Calls `body` with the offset and the value of each precise reference of an object that leads
+  /// to one.
   func forEachPreciseReference(of object: UInt, _ body: (_ offset: Int, _ word: UInt) -> Void) {
     unsafe forEachWord(of: object, in: references, body)
   }
 
-  /// Calls `body` with the offset and the value of each ambiguous word of an object.
+  /// Calls `body` with the offset and the value of each ambiguous word of an object that may lead to
+  /// one.
   func forEachAmbiguousWord(of object: UInt, _ body: (_ offset: Int, _ word: UInt) -> Void) {
     unsafe forEachWord(of: object, in: ambiguous, body)
   }
@@ -72,7 +73,7 @@ extension HeapLayout {
       for i in offsets.indices {
         let offset = unsafe start + Int(offsets[i])
         let word = heap_load_word(object + UInt(offset))
-        if word != 0 { body(offset, word) }
+        if ReferenceWord.isReference(word) { body(offset, word) }
       }
     }
   }

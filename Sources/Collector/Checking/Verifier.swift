@@ -194,7 +194,7 @@ package final class Verifier: Sendable {
     }
   }
 
-  /// Calls `body` with every reference of an object that is not zero.
+  /// Calls `body` with every reference of an object that leads to one.
   ///
   /// An ambiguous word counts if the enum that it lies in says that it is a reference. After
   /// marking has ended, a store may have put any number into the payload of an enum, and that
@@ -216,7 +216,7 @@ package final class Verifier: Sendable {
       // Cheap, and most values of an enum are no references.
       guard layout.mayRefer(object + UInt(start)) else { return }
       enumReferences(object + UInt(start)) { offset, word in
-        if word != 0 { body(start + offset, word) }
+        if ReferenceWord.isReference(word) { body(start + offset, word) }
       }
     }
   }
@@ -258,7 +258,7 @@ extension HeapLayout {
   fileprivate func mayRefer(_ value: UInt) -> Bool {
     for i in unsafe ambiguous.indices {
       let word = heap_load_word(value + UInt(unsafe ambiguous[i]))
-      if word != 0, ArenaTables.find(word) != nil { return true }
+      if ReferenceWord.isReference(word), ArenaTables.find(word) != nil { return true }
     }
     return false
   }

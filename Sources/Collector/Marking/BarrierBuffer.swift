@@ -6,6 +6,8 @@
 //
 // Owner: the mutator, or the collector on its behalf. Flushed when full and in handshakes.
 
+internal import Heap
+
 /// References to mark.
 @safe package struct BarrierBuffer: ~Copyable {
   /// Entries of a buffer, two a store. More makes a handshake longer (all are marked in it),
@@ -36,7 +38,11 @@
 
   /// Marks what is in the buffer, and empties it.
   package mutating func flush(to marker: inout Marker) {
-    for i in 0..<count { unsafe marker.mark(entries[i]) }
+    for i in 0..<count {
+      let word = unsafe entries[i]
+      // What was stored may be an immediate. A store has no time to look.
+      if ReferenceWord.isReference(word) { marker.mark(word) }
+    }
     count = 0
   }
 }

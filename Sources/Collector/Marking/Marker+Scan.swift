@@ -90,21 +90,42 @@ extension Marker {
   @inline(__always)
   private mutating func scanFields(_ start: UInt, _ layout: HeapLayout) {
     let record = unsafe layout.record
+    guard unsafe record.pointee.isPlain else { return scanMixed(start, layout) }
     let references = unsafe record.pointee.references
     for i in unsafe 0..<record.pointee.referenceCount {
       let word = heap_load_word(start &+ UInt(unsafe references[i]))
       if word != 0 { mark(word) }
     }
-    guard unsafe record.pointee.ambiguousCount != 0 else { return }
-    for i in unsafe layout.ambiguous.indices {
-      let offset = unsafe layout.ambiguous[i]
-      markConservatively(heap_load_word(start &+ UInt(offset)))
+  }
+
+  /// The same for a layout with immediates or ambiguous words.
+  @inline(never)
+  private mutating func scanMixed(_ start: UInt, _ layout: HeapLayout) {
+    for i in unsafe layout.references.indices {
+      let word = heap_load_word(start &+ UInt(unsafe layout.references[i]))
+      if ReferenceWord.isReference(word) { mark(word) }
     }
+    for i in unsafe layout.ambiguous.indices {
+      markAmbiguous(heap_load_word(start &+ UInt(unsafe layout.ambiguous[i])))
+    }
+  }
+
+  /// Marks what a word of an enum refers to, if it is a reference.
+  private mutating func markAmbiguous(_ word: UInt) {
+    if ReferenceWord.isReference(word) { markConservatively(word) }
   }
 
   private mutating func scanElements(_ range: Range<UInt>, of array: UInt, _ layout: HeapLayout) {
     let first = array &+ layout.elementsOffset
-    for i in range { scanFields(first &+ i &* layout.size, layout) }
+    if layout.isValueWord {
+      // Values of a dynamic language: no call for each.
+      for i in range {
+        let word = heap_load_word(first &+ i &* 8)
+        if ReferenceWord.isReference(word) { mark(word) }
+      }
+    } else {
+      for i in range { scanFields(first &+ i &* layout.size, layout) }
+    }
   }
 }
 
@@ -166,10 +187,10 @@ extension Marker {
     let offsets = low..<max(low, range.upperBound &- start)
     unsafe layout.references.forEach(in: offsets) { offset in
       let word = heap_load_word(start &+ offset)
-      if word != 0 { mark(word) }
+      if ReferenceWord.isReference(word) { mark(word) }
     }
     unsafe layout.ambiguous.forEach(in: offsets) { offset in
-      markConservatively(heap_load_word(start &+ offset))
+      markAmbiguous(heap_load_word(start &+ offset))
     }
   }
 }
@@ -186,6 +207,13 @@ extension UnsafeBufferPointer<UInt32> {
       body(unsafe UInt(self[low]))
       low += 1
     }
+  }
+}
+
+extension HeapLayout {
+  /// An element is one word, which may be an immediate.
+  fileprivate var isValueWord: Bool {
+    unsafe !isPlain && size == 8 && record.pointee.ambiguousCount == 0
   }
 }
 

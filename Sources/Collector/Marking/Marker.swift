@@ -66,7 +66,8 @@ internal import Synchronization
   // MARK: - Marking
 
   /// Marks the object that a heap word refers to.
-  /// - Precondition: `reference` is not zero and refers to an object of this heap.
+  /// - Precondition: `reference` refers to an object of this heap; it is neither zero nor an
+  ///   immediate (`ReferenceWord`).
   @inline(__always)
   package mutating func mark(_ reference: UInt) {
     heap_prefetch_write(MarkBit(of: reference).word)

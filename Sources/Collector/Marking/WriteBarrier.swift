@@ -119,7 +119,7 @@ internal import Synchronization
   /// recorded: nothing has to live because of such a word.
   @inline(__always)
   private static func recordAmbiguous(_ word: UInt, by mutator: AttachedMutator) {
-    guard let tables = ArenaTables.find(word),
+    guard ReferenceWord.isReference(word), let tables = ArenaTables.find(word),
       unsafe tables.owner == mutator.state.pointee.owner, !MarkBit(of: word).isSet
     else { return }
     recordUnmarked(word, by: mutator)

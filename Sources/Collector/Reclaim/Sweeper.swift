@@ -46,7 +46,10 @@ internal import Synchronization
   }
 
   /// The bytes of freed slots in checked mode.
-  package static var freedPattern: UInt8 { 0xdb }
+  ///
+  /// Even: an odd word would be an immediate where any reference may be (ReferenceWord), and storing
+  /// it would be no mistake.
+  package static var freedPattern: UInt8 { 0xda }
 
   // MARK: - One span
 

@@ -3,7 +3,7 @@
 
 // Root slots: references that the program keeps outside the heap.
 //
-// A slot is a word at an address that does not change while it is in use. Creating, setting
+// A slot holds a reference, nil or an immediate (ReferenceWord). It is a word at an address that does not change while it is in use. Creating, setting
 // and dropping one shades as a store into an object does: what the slot held, and what it
 // will hold. A slot may be dropped by a thread that is attached to nothing (the last release
 // of a HeapRoot happens anywhere), so shading here uses a marker of the table's own, under
@@ -63,7 +63,7 @@ package final class RootTable: @unchecked Sendable {
     }
 
     mutating func shade(_ reference: UInt) {
-      guard isMarking, reference != 0 else { return }
+      guard isMarking, ReferenceWord.isReference(reference) else { return }
       marker.mark(reference)
       marker.settle()
     }
@@ -134,7 +134,7 @@ package final class RootTable: @unchecked Sendable {
     }
   }
 
-  /// Marks what the slots of a block hold; how many hold something. Nil: there is no such block.
+  /// Marks what the slots of a block hold; how many hold a reference. Nil: there is no such block.
   private func scan(block: Int) -> Int? {
     state.withLock { state -> Int? in
       guard unsafe block < state.blocks.count else { return nil }
@@ -142,7 +142,7 @@ package final class RootTable: @unchecked Sendable {
       for i in 0..<Self.blockSize {
         // Relaxed: written under the lock that is held.
         let reference = unsafe state.blocks[block][i].load(ordering: .relaxed)
-        guard reference != 0 else { continue }
+        guard ReferenceWord.isReference(reference) else { continue }
         marking.check?.checkRoot(reference)
         state.marker.mark(reference)
         slots += 1
@@ -160,7 +160,7 @@ package final class RootTable: @unchecked Sendable {
         let block = unsafe state.blocks[number]
         for i in 0..<Self.blockSize {
           let reference = unsafe block[i].load(ordering: .relaxed)
-          if reference != 0 { found.append(reference) }
+          if ReferenceWord.isReference(reference) { found.append(reference) }
         }
       }
       return found

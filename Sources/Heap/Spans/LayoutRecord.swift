@@ -11,8 +11,10 @@
 //   array    a count in the first word, elements of `size` bytes from `elementsOffset` on;
 //            references at fixed offsets of each element
 //
-// A precise offset holds a reference or zero. An ambiguous one (a payload of an enum) may hold
-// any word. It is looked up as a word of a stack is.
+// A precise offset holds a reference or zero, or in some layouts an immediate (ReferenceWord). An
+// ambiguous one (a payload of an enum) may hold any word. It is looked up as a word of a stack is. Most
+// layouts are plain: they have neither immediates nor ambiguous words, and are scanned without a look
+// for them.
 //
 // Owner       the heap. A record is made when a type is registered, does not change afterwards,
 //             and lives as long as the heap.
@@ -31,6 +33,8 @@
   @usableFromInline package var isNoscan: Bool
   /// Values of several types share a 16-byte slot.
   @usableFromInline package var isTiny: Bool
+  /// Every word that matters is a reference or zero.
+  @usableFromInline package var isPlain: Bool
   /// Bytes of an object, or from one element to the next.
   @usableFromInline package var size: UInt
   @usableFromInline package var alignment: UInt
@@ -44,6 +48,8 @@
   @usableFromInline package var ambiguous: UnsafeMutablePointer<UInt32>
   /// Place in the heap's list of layouts.
   @usableFromInline package var identifier: Int
+  /// What the objects are, in the words of whoever made the layout; 0 if it has none.
+  @usableFromInline package var type: UInt
 }
 
 /// A handle to a `LayoutRecord`.
@@ -61,10 +67,12 @@
   @inlinable package var kind: LayoutRecord.Kind { unsafe record.pointee.kind }
   @inlinable package var isNoscan: Bool { unsafe record.pointee.isNoscan }
   @inlinable package var isTiny: Bool { unsafe record.pointee.isTiny }
+  @inlinable package var isPlain: Bool { unsafe record.pointee.isPlain }
   @inlinable package var size: UInt { unsafe record.pointee.size }
   @inlinable package var alignment: UInt { unsafe record.pointee.alignment }
   @inlinable package var elementsOffset: UInt { unsafe record.pointee.elementsOffset }
   @inlinable package var identifier: Int { unsafe record.pointee.identifier }
+  @inlinable @inline(__always) package var type: UInt { unsafe record.pointee.type }
 
   @inlinable package var references: UnsafeBufferPointer<UInt32> {
     unsafe UnsafeBufferPointer(
@@ -99,11 +107,15 @@
     package var elementsOffset: Int
     package var references: [Int]
     package var ambiguous: [Int]
+    /// A word of `references` may be an immediate.
+    package var hasImmediates: Bool
     package var isTiny: Bool
+    package var type: UInt
 
     package init(
       kind: LayoutRecord.Kind, size: Int, alignment: Int, elementsOffset: Int = 0,
-      references: [Int], ambiguous: [Int] = [], isTiny: Bool = false
+      references: [Int], ambiguous: [Int] = [], hasImmediates: Bool = false,
+      isTiny: Bool = false, type: UInt = 0
     ) {
       self.kind = kind
       self.size = size
@@ -111,7 +123,9 @@
       self.elementsOffset = elementsOffset
       self.references = references
       self.ambiguous = ambiguous
+      self.hasImmediates = hasImmediates
       self.isTiny = isTiny
+      self.type = type
     }
   }
 
@@ -133,11 +147,12 @@
     unsafe layout.record.initialize(
       to: LayoutRecord(
         kind: description.kind, isNoscan: offsets == 0, isTiny: description.isTiny,
+        isPlain: description.ambiguous.isEmpty && !description.hasImmediates,
         size: UInt(description.size), alignment: UInt(description.alignment),
         elementsOffset: UInt(description.elementsOffset),
         referenceCount: description.references.count, references: references,
         ambiguousCount: description.ambiguous.count, ambiguous: ambiguous,
-        identifier: identifier))
+        identifier: identifier, type: description.type))
     return layout
   }
 }

@@ -65,8 +65,8 @@ extension AttachedMutator {
     }
   }
 
-  /// Calls `body` with every reference of a value that is not nil, and the layout that the object
-  /// at its end should have.
+  /// Calls `body` with every reference of a value that leads to an object, and the layout that the
+  /// object should have.
   private func forEachReference(
     in type: Any.Type, at source: UInt,
     _ body: (ReferencePlan.Found, _ expected: HeapLayout?, _ path: ReferencePath) -> Void
@@ -75,7 +75,7 @@ extension AttachedMutator {
     // SAFETY: the value's address, as the caller says; it is the caller's own copy.
     let value = unsafe UnsafeRawPointer(bitPattern: source).unsafelyUnwrapped
     unsafe ReferencePlan.of(type).walk(value) { reference, path in
-      guard reference.word != 0 else { return }
+      guard !reference.isNoReference else { return }
       body(reference, reference.target.flatMap { types.layout(of: $0) }, path)
     }
   }

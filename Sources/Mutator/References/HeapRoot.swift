@@ -8,8 +8,8 @@
 // element of a Swift array, a capture of an escaping closure, a task. The handle owns a slot in
 // the heap's root table. What the reference in the slot leads to lives as long as the handle.
 //
-// A slot holds one word, so a root is made for any type that is one word: a reference, or an
-// optional of one. Zero is nil, and the collector skips it. The class takes any type, and only its
+// A slot holds one word, so a root is made for any type that is one word: a reference, an optional
+// of one, or a HeapValue. The collector skips nil and immediates. The class takes any type, and only its
 // initialiser wants a reference: so the compiler can say what to do with other values.
 //
 // The handle keeps the heap, too: a heap ends when its last root and its last user have gone.
@@ -22,8 +22,8 @@ internal import Heap
 
 /// Keeps what a reference leads to alive from outside the heap.
 ///
-/// A root holds a ``HeapRef``, a ``HeapArray``, a ``HeapString``, or an optional of one. It may
-/// be shared between threads and dropped on any of them. It is read and set by threads inside
+/// A root holds a ``HeapRef``, a ``HeapArray``, a ``HeapString``, an ``AnyHeapRef``, an optional of
+/// one, or a ``HeapValue``. It may be shared between threads and dropped on any of them. It is read and set by threads inside
 /// `withMutator`.
 ///
 /// ```swift
@@ -93,6 +93,7 @@ public final class HeapRoot<Reference>: Sendable {
     if attached.isChecked { attached.checkRoot(reference) }
     // SAFETY: a reference word is one word.
     let word = unsafe unsafeBitCast(reference, to: UInt.self)
+    if Reference.self == HeapValue.self, !ReferenceWord.isReference(word) { return word }
     StoreCheck.checkOwner(of: word, storedInto: "a HeapRoot<\(Reference.self)>", by: attached)
     return word
   }
@@ -126,8 +127,9 @@ extension HeapRoot {
   @available(
     *, unavailable,
     message: """
-      a HeapRoot holds a HeapRef, a HeapArray, a HeapString, or an optional of one; put any other \
-      value into an object (struct Box: HeapObject { var value: … }) and keep a HeapRoot of that
+      a HeapRoot holds a HeapRef, a HeapArray, a HeapString, an AnyHeapRef, an optional of one, or a \
+      HeapValue; put any other value into an object (struct Box: HeapObject { var value: … }) and \
+      keep a HeapRoot of that
       """
   )
   public convenience init(_ value: Reference, in mutator: HeapMutator) { fatalError() }

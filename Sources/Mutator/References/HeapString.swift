@@ -4,7 +4,8 @@
 // Text in a managed heap.
 //
 // One word, a reference to an array object of UTF-8 bytes (HeapArrayFormat), without a
-// terminating zero. It never changes after it was made and is always valid UTF-8, because it
+// terminating zero. Strings have a layout of their own, so that the heap knows which arrays of bytes
+// are strings (AnyHeapRef). It never changes after it was made and is always valid UTF-8, because it
 // is made from Swift strings only. Nothing about it is counted, so it is what an object has
 // where a Swift struct would have a `String`.
 //
@@ -24,6 +25,11 @@ internal import Glibc
 @safe @frozen
 public struct HeapString: _HeapNonNullReference {
   @usableFromInline package let bytes: HeapArray<UInt8>
+
+  /// What a string is an array of, for the heap: so a string is told from an array of `UInt8`.
+  @frozen @usableFromInline package struct Byte {
+    @usableFromInline var byte: UInt8
+  }
 
   /// The array object's first address.
   @inlinable package var _raw: UnsafeMutableRawPointer { unsafe bytes._raw }

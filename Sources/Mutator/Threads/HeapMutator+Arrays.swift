@@ -136,7 +136,7 @@ extension HeapMutator {
   /// - Returns: a reference to the string.
   @inlinable
   public func allocateString(_ text: some StringProtocol) -> HeapString {
-    unsafe HeapString(_raw: allocateBytes(text.utf8)._raw)
+    allocateText(text.utf8)
   }
 
   /// Allocates a string with the given text, or throws when there is no memory for it.
@@ -146,7 +146,23 @@ extension HeapMutator {
   /// - Throws: ``HeapError/outOfMemory(requested:limit:)``.
   @inlinable
   public func tryAllocateString(_ text: some StringProtocol) throws(HeapError) -> HeapString {
-    unsafe HeapString(_raw: try tryAllocateBytes(text.utf8)._raw)
+    try tryAllocateText(text.utf8)
+  }
+
+  /// Allocates a string of bytes that are valid UTF-8.
+  @inlinable
+  func allocateText(_ bytes: some Collection<UInt8>) -> HeapString {
+    let count = bytes.count
+    let slot = unsafe arraySlot(HeapString.Byte.self, count: count)
+    return unsafe HeapString(_raw: copy(bytes, count, to: slot)._raw)
+  }
+
+  /// The same, throwing.
+  @inlinable
+  func tryAllocateText(_ bytes: some Collection<UInt8>) throws(HeapError) -> HeapString {
+    let count = bytes.count
+    let slot = unsafe try tryArraySlot(HeapString.Byte.self, count: count)
+    return unsafe HeapString(_raw: copy(bytes, count, to: slot)._raw)
   }
 
   /// Fills the slot of an array with bytes.

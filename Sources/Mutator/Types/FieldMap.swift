@@ -30,6 +30,7 @@ internal import Heap
     var alignment: Int
     var referenceCount: Int
     var ambiguousCount: Int
+    var hasImmediates: Bool
     var offsets: UnsafeMutablePointer<UInt32>
   }
 
@@ -46,7 +47,7 @@ internal import Heap
   package var stride: Int { unsafe record.pointee.stride }
   package var alignment: Int { unsafe record.pointee.alignment }
 
-  /// Byte offsets of the words that hold a reference or zero, ascending.
+  /// Byte offsets of the words that hold a reference, zero, or an immediate, ascending.
   package var references: UnsafeBufferPointer<UInt32> {
     unsafe UnsafeBufferPointer(start: record.pointee.offsets, count: record.pointee.referenceCount)
   }
@@ -61,6 +62,8 @@ internal import Heap
   package var isNoscan: Bool {
     unsafe record.pointee.referenceCount + record.pointee.ambiguousCount == 0
   }
+  /// A precise word may be an immediate.
+  package var hasImmediates: Bool { unsafe record.pointee.hasImmediates }
   /// A value is one word, and that is a reference.
   package var isReferenceWord: Bool {
     unsafe record.pointee.referenceCount == 1 && record.pointee.size == 8
@@ -106,7 +109,7 @@ internal import Heap
     if let object = type as? any HeapObject.Type {
       // Outside the lock: a layout that is stated by hand is the program's code.
       let layout = try layout(of: object)
-      offsets = ReferenceOffsets(precise: layout.references, ambiguous: layout.ambiguous)
+      offsets = layout.offsets
     } else {
       offsets = try LayoutDerivation.offsets(in: type)
     }
@@ -131,7 +134,8 @@ internal import Heap
       to: Record(
         type: ObjectIdentifier(type), size: metadata.size, stride: metadata.stride,
         alignment: metadata.alignment, referenceCount: words.precise.count,
-        ambiguousCount: words.ambiguous.count, offsets: offsets))
+        ambiguousCount: words.ambiguous.count, hasImmediates: words.hasImmediates,
+        offsets: offsets))
     address = UInt(bitPattern: record)
   }
 }

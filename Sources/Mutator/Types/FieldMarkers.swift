@@ -14,7 +14,8 @@
 // the same word, zero for nil; the optional of that optional needs a tag beside the word. So
 // `Optional` is a reference word only where the wrapped type is one that is never zero.
 
-/// A type that is one word: the address of an object in a managed heap, or zero.
+/// A type that is one word: the address of an object in a managed heap, zero, or an odd number, which
+/// is none (`HeapValue`).
 ///
 /// Implementation detail: the reference types of this package conform, and nothing else may.
 public protocol _HeapReferenceWord {}

@@ -6,7 +6,7 @@
 // A walk over the fields of a type, outermost first, that ends with two lists of byte
 // offsets. What a field becomes:
 //
-//   reference, its optional                    a precise offset
+//   reference, its optional, a HeapValue       a precise offset
 //   nested struct, tuple, InlineArray          flattened
 //   enum or optional whose payload can hold    the payload's reference words, as ambiguous
 //     a reference                                offsets
@@ -32,10 +32,12 @@ internal import Heap
 
 /// Offsets of the reference words in a value.
 struct ReferenceOffsets: Hashable, Sendable {
-  /// Words that hold a reference or zero; ascending, each once.
+  /// Words that hold a reference, zero, or an immediate; ascending, each once.
   var precise: [Int] = []
   /// Words that may hold a reference or anything else; ascending, none that is precise.
   var ambiguous: [Int] = []
+  /// A precise word may be an immediate.
+  var hasImmediates = false
 
   var isEmpty: Bool { precise.isEmpty && ambiguous.isEmpty }
 
@@ -137,6 +139,7 @@ struct LayoutWalk {
             + "alone: remove the conformance")
       }
       found.precise.append(offset)
+      if type == HeapValue.self { found.hasImmediates = true }
       return
     }
     if metadata.size < 8 { return }  // no reference fits
@@ -146,7 +149,7 @@ struct LayoutWalk {
     }
     if type != root, metadata.kind == .struct, let object = type as? any HeapObject.Type {
       let layout = try Self.layout(of: object)
-      add(ReferenceOffsets(precise: layout.references, ambiguous: layout.ambiguous), at: offset)
+      add(layout.offsets, at: offset)
       return
     }
     switch metadata.kind {
@@ -202,6 +205,7 @@ struct LayoutWalk {
   private mutating func add(_ offsets: ReferenceOffsets, at offset: Int) {
     for precise in offsets.precise { found.precise.append(offset + precise) }
     for ambiguous in offsets.ambiguous { found.ambiguous.append(offset + ambiguous) }
+    if offsets.hasImmediates { found.hasImmediates = true }
   }
 
   private mutating func addAllWords(of metadata: TypeMetadata, at offset: Int) {

@@ -35,6 +35,7 @@ extension ObjectLayout {
       case .success(let words):
         offsets.precise += words.precise
         offsets.ambiguous += words.ambiguous
+        if words.hasImmediates { offsets.hasImmediates = true }
       case .failure(let problem):
         broken("The layout of \(type) is wrong: \(problem.description)")
       }
@@ -74,8 +75,8 @@ extension ObjectLayout {
     }
     return .success(
       ReferenceOffsets(
-        precise: words.precise.map { offset + $0 }, ambiguous: words.ambiguous.map { offset + $0 }
-      ))
+        precise: words.precise.map { offset + $0 },
+        ambiguous: words.ambiguous.map { offset + $0 }, hasImmediates: words.hasImmediates))
   }
 }
 

@@ -3,9 +3,12 @@
 
 // What memory an object takes.
 //
-//   references, or 16 bytes and more    a slot of the smallest class that fits and is aligned
-//   smaller, without references         a share of a 16-byte slot (the tiny allocator)
+//   8 bytes and more                    a slot of the smallest class that fits and is aligned
+//   less, so that no reference fits     a share of a 16-byte slot (the tiny allocator)
 //   more than the largest slot          class 0: pages of its own
+//
+// A slot that values share does not know their types. A slot of its own does: so an object of 8 bytes
+// has one of 16, and may be asked for its type (AnyHeapRef).
 
 internal import Heap
 
@@ -15,7 +18,7 @@ extension ObjectLayout {
 
   /// Bytes that an object takes: its slot, or its pages when it is large.
   ///
-  /// An object of less than 16 bytes without references shares a slot of 16 with others.
+  /// An object of less than 8 bytes shares a slot of 16 with others.
   public var slotSize: Int {
     slotClass.isLarge
       ? Int(UInt(bitPattern: size).aligned(up: UInt(bitPattern: Geometry.pageSize)))
@@ -23,7 +26,7 @@ extension ObjectLayout {
   }
 
   /// Objects share 16-byte slots.
-  package var isTiny: Bool { isNoscan && size < 16 && alignment <= 8 }
+  package var isTiny: Bool { size < 8 && alignment <= 8 }
 
   private var slotClass: SizeClass {
     SizeClass.of(size: isTiny ? 16 : size, alignment: alignment) ?? .large

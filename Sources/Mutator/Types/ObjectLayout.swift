@@ -3,7 +3,8 @@
 
 // The layout of a type, as a program sees it.
 //
-// Two kinds of words matter to the collector. A precise one holds a reference or zero, always.
+// Two kinds of words matter to the collector. A precise one holds a reference or zero, always; one of a
+// HeapValue may hold an immediate, which the collector tells apart by its low bit.
 // An ambiguous one belongs to the payload of an enum and holds a reference only sometimes; the
 // collector looks it up as it looks up a word of a stack, which is never wrong and may keep
 // an object longer than needed. Everything else in an object is not looked at.
@@ -22,7 +23,8 @@ public struct ObjectLayout: Sendable {
   /// Alignment of an instance, in bytes.
   public let alignment: Int
 
-  /// Byte offsets of the words that hold a reference or nil, ascending.
+  /// Byte offsets of the words that hold a reference, nil, or an immediate of a ``HeapValue``,
+  /// ascending.
   public let references: [Int]
 
   /// Byte offsets of the words that may hold a reference or something else, ascending.
@@ -35,6 +37,9 @@ public struct ObjectLayout: Sendable {
   ///
   /// Always false: types that would are refused.
   public let hasDestroy: Bool
+
+  /// A word of `references` may be an immediate.
+  let hasImmediates: Bool
 
   /// The type that the layout was made for.
   let type: ObjectIdentifier
@@ -49,9 +54,15 @@ public struct ObjectLayout: Sendable {
     alignment = metadata.alignment
     references = offsets.precise
     ambiguous = offsets.ambiguous
+    hasImmediates = offsets.hasImmediates
     hasDestroy = false
     self.type = ObjectIdentifier(type)
     self.problem = problem
+  }
+
+  /// The words that matter.
+  var offsets: ReferenceOffsets {
+    ReferenceOffsets(precise: references, ambiguous: ambiguous, hasImmediates: hasImmediates)
   }
 
   /// The layout of a type that has none.

@@ -178,11 +178,18 @@ package struct ReferencePath: CustomStringConvertible {
 extension ReferencePlan {
   /// A reference that a walk has found.
   package struct Found {
-    /// The reference, or 0.
+    /// The reference, 0, or an immediate.
     package var word: UInt
     /// Bytes from the start of the value.
     package var offset: Int
+    /// Nil: an object of any type.
     var target: ReferenceTarget?
+
+    /// The word leads nowhere, and is right all the same.
+    var isNoReference: Bool {
+      if case .anyValue = target { return !ReferenceWord.isReference(word) }
+      return word == 0
+    }
   }
 
   /// Calls `body` with every reference of a value, nil ones included.
@@ -295,6 +302,8 @@ extension ReferencePlan {
 enum ReferenceTarget: Sendable {
   case object(Any.Type)
   case array(of: Any.Type)
+  /// An object of any type, or none: the word may be an immediate.
+  case anyValue
 }
 
 /// A reference whose type says what it leads to.
@@ -311,7 +320,11 @@ extension HeapArray: TypedReference {
 }
 
 extension HeapString: TypedReference {
-  static var target: ReferenceTarget { .array(of: UInt8.self) }
+  static var target: ReferenceTarget { .array(of: Byte.self) }
+}
+
+extension HeapValue: TypedReference {
+  static var target: ReferenceTarget { .anyValue }
 }
 
 extension Optional: TypedReference where Wrapped: TypedReference {

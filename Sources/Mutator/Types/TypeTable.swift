@@ -40,7 +40,8 @@ package final class TypeTable: Sendable {
       let record = try register(
         HeapLayout.Description(
           kind: .object, size: layout.size, alignment: layout.alignment,
-          references: layout.references, ambiguous: layout.ambiguous, isTiny: layout.isTiny),
+          references: layout.references, ambiguous: layout.ambiguous,
+          hasImmediates: layout.hasImmediates, isTiny: layout.isTiny, type: TypeKey.object(type)),
         layout.typeName, of: type)
       let sizeClass = SizeClass.of(size: max(layout.size, 1), alignment: layout.alignment) ?? .large
       return try shelf(for: record, in: layout.isTiny ? Self.tinyClass : sizeClass).address
@@ -61,8 +62,9 @@ package final class TypeTable: Sendable {
     let address = try shelves.find(CacheKey.tinySlots) { () throws(HeapError) -> UInt in
       let record = try register(
         HeapLayout.Description(
-          kind: .object, size: 16, alignment: 8, references: [], isTiny: true), "tiny values",
-        of: Void.self)
+          kind: .object, size: 16, alignment: 8, references: [], isTiny: true,
+          type: TypeKey.tiny),
+        TypeKey.name(of: TypeKey.tiny), of: Void.self)
       return try shelf(for: record, in: Self.tinyClass).address
     }
     return SpanShelf(address: address)
@@ -81,7 +83,9 @@ package final class TypeTable: Sendable {
         HeapLayout.Description(
           kind: .array, size: map.stride, alignment: offset, elementsOffset: offset,
           references: unsafe map.references.map { Int($0) },
-          ambiguous: unsafe map.ambiguous.map { Int($0) }), "HeapArray<\(type)>", of: type
+          ambiguous: unsafe map.ambiguous.map { Int($0) }, hasImmediates: map.hasImmediates,
+          type: TypeKey.array(of: type)),
+        TypeKey.name(of: TypeKey.array(of: type)), of: type
       ).address
     }
     return HeapLayout(address: layout)
@@ -101,6 +105,7 @@ package final class TypeTable: Sendable {
       shelves.find(Self.key(type)).map { SpanShelf(address: $0).layout }
     case .array(let element):
       elements.find(Self.key(element)).map { HeapLayout(address: $0) }
+    case .anyValue: nil
     }
   }
 
