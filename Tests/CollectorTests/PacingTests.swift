@@ -77,10 +77,10 @@ struct PacingTests {
     #expect(decision.goal >= 0 && decision.trigger >= 0)
     #expect(decision.trigger <= decision.goal)
     #expect(decision.assistRatio >= 0 && decision.assistRatio <= 16 << 10)
-    // A step is 16 KiB, unless that takes runs that are too short or too long.
-    #expect(decision.assistGrain >= 1 << 10 && decision.assistGrain <= 32 << 10)
-    if decision.assistRatio >= 512, decision.assistRatio <= 16 << 10 {
-      let (grain, wanted) = (decision.assistGrain, 16 << 20)
+    // A step of a full cycle is 8 KiB, unless that takes runs that are too short or too long.
+    #expect(decision.assistGrain >= 512 && decision.assistGrain <= 32 << 10)
+    if decision.kind == .full, decision.assistRatio >= 1024 {
+      let (grain, wanted) = (decision.assistGrain, 8 << 20)
       #expect(grain * decision.assistRatio <= wanted)
       #expect((grain + 1) * decision.assistRatio > wanted)
     }

@@ -95,17 +95,19 @@ package struct Pacing: Sendable {
     package var assistRatio: Int
     /// Bytes that a thread allocates while marking before it assists.
     package var assistGrain: Int {
+      // A minor cycle owes little and is soon over.
+      guard kind == .full else { return Pacing.largestGrain }
       let grain = Pacing.assistWork.scaled(by: 1024, over: max(assistRatio, 1))
       return min(max(grain, Pacing.smallestGrain), Pacing.largestGrain)
     }
   }
 
-  /// Bytes that an assist marks: it takes five to ten microseconds. More makes single allocations
-  /// slower, less makes the fixed cost of an assist count.
-  private static var assistWork: Int { 16 << 10 }
+  /// Bytes that an assist marks in a full cycle: it takes five to ten microseconds. More makes single
+  /// allocations slower, less makes the fixed cost of an assist count.
+  private static var assistWork: Int { 8 << 10 }
   /// Bounds of the grain. A thread gets no longer run of slots while the collector marks, so less
   /// costs more changes of runs.
-  private static var smallestGrain: Int { 1 << 10 }
+  private static var smallestGrain: Int { 512 }
   private static var largestGrain: Int { 32 << 10 }
 
   /// An allocation owes this many times its size at the most: a goal that is already passed

@@ -56,8 +56,8 @@ extension Safepoints {
     var owed = debt.scaled(by: ratio, over: 1024)
     owed -= claimCredit(owed)
     guard owed > 0 else { return }
-    let start = heap_thread_cpu()
     guard isWorkComing(for: mutator) else { return }
+    let start = heap_thread_cpu()
     marking.noteWork()
     var paid = 0
     while paid < owed, !mutator.isRequested {
@@ -78,7 +78,7 @@ extension Safepoints {
 
   /// Looks for work before an assist gives up: as many as take a worker some batches. A worker with more
   /// than one object shares between two of them.
-  private static var looks: Int { 200 }
+  private static var looks: Int { 20 }
 
   /// Whether something is grey, now or in a moment.
   private func isWorkComing(for mutator: AttachedMutator) -> Bool {
