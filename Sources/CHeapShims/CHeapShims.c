@@ -184,6 +184,15 @@ void heap_write_error(const char *text, size_t size) {
 #include <sched.h>
 #include <sys/syscall.h>
 
+const uint8_t *heap_find_bytes(const uint8_t *bytes, size_t count, const uint8_t *wanted,
+                               size_t size) {
+  return memmem(bytes, count, wanted, size);
+}
+
+const uint8_t *heap_find_last_byte(const uint8_t *bytes, size_t count, uint8_t wanted) {
+  return memrchr(bytes, wanted, count);
+}
+
 void heap_wait(uint32_t *word, uint32_t expected, int64_t nanoseconds) {
   struct timespec limit = {nanoseconds / 1000000000, nanoseconds % 1000000000};
   int saved = errno;
@@ -238,5 +247,5 @@ void heap_error_text(int code, char *buffer, size_t size) {
 }
 
 #else
-#error "swift-managed-heap knows Linux only: waiting, stack bounds, names, processors, error texts"
+#error "swift-managed-heap knows Linux only: finding bytes, waiting, stack bounds, names, processors, error texts"
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// Arrays and strings without a heap: see TestMemory for why each test that stores has a
+// Arrays without a heap: see TestMemory for why each test that stores has a
 // process of its own.
 
 import Mutator
@@ -136,34 +136,5 @@ private func message(_ result: ExitTest.Result?) -> String {
       unsafe array.withUnsafeElements { _ in }
     }
     #expect(message(elements).contains("can hold a reference"))
-  }
-}
-
-@Suite struct HeapStringTests {
-  @Test("text comes back as it went in", arguments: ["", "a", "héllo", "🇩🇪", "a\0b", "日本語"])
-  func roundTrip(text: String) {
-    let string = TestMemory.string(text)
-    #expect(String(string) == text)
-    #expect(string.description == text && "\(string)" == text)
-    #expect(string.count == text.utf8.count && string.isEmpty == text.isEmpty)
-    #expect(Array(string.utf8) == Array(text.utf8))
-    #expect(unsafe string.withUTF8 { unsafe Array($0) } == Array(text.utf8))
-    #expect(string.isEqual(to: text) && !string.isEqual(to: text + "x"))
-    #expect(string.debugDescription == text.debugDescription)
-  }
-
-  @Test("strings are equal, ordered and hashed by their bytes")
-  func comparison() {
-    let words = ["", "a", "aa", "ab", "b", "e\u{301}", "z", "é", "日", "😀"]
-    let strings = words.map(TestMemory.string)
-    for (i, a) in strings.enumerated() {
-      for (j, b) in strings.enumerated() {
-        #expect((a == b) == (i == j))
-        #expect((a < b) == (i < j), "\(words[i]) < \(words[j])")
-      }
-      let copy = TestMemory.string(words[i])
-      #expect(copy == a && copy.hashValue == a.hashValue)
-    }
-    #expect(Set(strings + words.map(TestMemory.string)).count == words.count)
   }
 }

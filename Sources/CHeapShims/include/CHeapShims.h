@@ -8,7 +8,7 @@
 //   threads         a thread's innermost mutator, and what happens when a thread ends
 //   stacks          their bounds; calling a function with all registers stored
 //   waiting         sleeping on a word; clocks; processors
-//   memory          prefetching; reading a word that may change
+//   memory          prefetching; reading a word that may change; finding bytes
 //   system          the environment, the text of an error, standard error
 //
 // The flag and the index are process-wide because the machine forces it: a store has no time
@@ -274,6 +274,13 @@ HEAP_UNCHECKED
 static inline uintptr_t heap_load_word(uintptr_t address) {
   return __atomic_load_n((const uintptr_t *)address, __ATOMIC_RELAXED);
 }
+
+/// The first place of `size` bytes among `count` others, or null. Linear time.
+const uint8_t *_Nullable heap_find_bytes(const uint8_t *_Nonnull bytes, size_t count,
+                                         const uint8_t *_Nonnull wanted, size_t size);
+/// The last place of a byte among `count` others, or null.
+const uint8_t *_Nullable heap_find_last_byte(const uint8_t *_Nonnull bytes, size_t count,
+                                             uint8_t wanted);
 
 // ---- System ---------------------------------------------------------------------------
 

@@ -5,23 +5,43 @@
 //
 // One word, a reference to an array object of UTF-8 bytes (HeapArrayFormat), without a
 // terminating zero. Strings have a layout of their own, so that the heap knows which arrays of bytes
-// are strings (AnyHeapRef). It never changes after it was made and is always valid UTF-8, because it
-// is made from Swift strings only. Nothing about it is counted, so it is what an object has
-// where a Swift struct would have a `String`.
+// are strings (AnyHeapRef). A string never changes after it was made. It is always valid UTF-8: it is
+// made from Swift's strings, from bytes that are repaired where they are not valid, or from parts of
+// other strings that are cut between two Unicode scalars. Nothing about it is counted, so it is what
+// an object has where a Swift struct would have a `String`.
 //
 // Equality, order and hash are those of the bytes. Swift's own strings compare by canonical
 // equivalence ("é" as one scalar equals "e" and an accent); these do not, which makes them
 // fit for keys and is what Go's do. The order of UTF-8 bytes is the order of Unicode scalars.
+//
+// Positions are offsets of bytes, from 0 to `count`. A position between two bytes of one scalar is
+// no place to cut at.
+//
+//     HeapString.swift              the reference, its bytes, equality, order, hash
+//     HeapString+Comparison.swift   beside Swift's strings
+//     HeapString+Search.swift       where a byte or a text is
+//     HeapString+Parts.swift        slices, concatenation: new strings
+//     HeapMutator+Strings.swift     allocation
 
 internal import Glibc
 
 /// An immutable string in a managed heap, in UTF-8, compared by its bytes.
 ///
-/// ``HeapMutator/allocateString(_:)`` makes one. It is valid where a ``HeapRef`` is, and may be a field:
-/// where a Swift struct would have a `String`, a ``HeapObject`` has a `HeapString`. `String(_:)` makes
-/// a Swift string of it.
+/// ``HeapMutator/allocateString(_:)`` makes one of a Swift string, and
+/// ``HeapMutator/allocateString(utf8:)`` one of bytes. It is valid where a ``HeapRef`` is, and may be a
+/// field: where a Swift struct would have a `String`, a ``HeapObject`` has a `HeapString`. `String(_:)`
+/// makes a Swift string of it.
 ///
 /// Equality, order and hash are those of the bytes, not of canonical equivalence as in `String`.
+/// Positions are offsets of bytes:
+///
+/// ```swift
+/// let path = mutator.allocateString("src/main.swift")
+/// if let slash = path.lastIndex(of: UInt8(ascii: "/")), path.hasSuffix(".swift") {
+///   let name = path.slice((slash + 1)..., in: mutator)       // "main.swift"
+///   print(name.appending("!", in: mutator), name == "main.swift")
+/// }
+/// ```
 @safe @frozen
 public struct HeapString: _HeapNonNullReference {
   @usableFromInline package let bytes: HeapArray<UInt8>
@@ -57,13 +77,6 @@ public struct HeapString: _HeapNonNullReference {
     try unsafe bytes.withUnsafeElements { elements throws(Failure) in
       try unsafe body(UnsafeBufferPointer(elements))
     }
-  }
-
-  /// Whether the text has the same bytes as a Swift string has in UTF-8.
-  ///
-  /// - Complexity: O(`count`). Allocates nothing for a native string.
-  public func isEqual(to text: some StringProtocol) -> Bool {
-    bytes.elementsEqual(text.utf8)
   }
 }
 
@@ -140,8 +153,23 @@ extension HeapString: Hashable, Comparable {
 
   /// Hashes the bytes.
   public func hash(into hasher: inout Hasher) {
-    unsafe withUTF8 { unsafe hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
-    hasher.combine(0xff as UInt8)  // No byte of UTF-8: "ab", "c" differs from "a", "bc".
+    unsafe withUTF8 { unsafe Bytes($0).hash(into: &hasher) }
+  }
+
+  /// The bytes of a text, with the hash of a string that has them.
+  @safe @usableFromInline struct Bytes: Hashable {
+    @usableFromInline let bytes: UnsafeBufferPointer<UInt8>
+
+    @usableFromInline init(_ bytes: UnsafeBufferPointer<UInt8>) { unsafe self.bytes = bytes }
+
+    @usableFromInline func hash(into hasher: inout Hasher) {
+      unsafe hasher.combine(bytes: UnsafeRawBufferPointer(bytes))
+      hasher.combine(0xff as UInt8)  // No byte of UTF-8: "ab", "c" differs from "a", "bc".
+    }
+
+    @usableFromInline static func == (a: Bytes, b: Bytes) -> Bool {
+      unsafe a.bytes.elementsEqual(b.bytes)
+    }
   }
 }
 

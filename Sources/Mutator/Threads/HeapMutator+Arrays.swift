@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// Allocating arrays, bytes and strings.
+// Allocating arrays and bytes. Strings: HeapMutator+Strings.swift.
 //
 // An array's slot comes from the run of its element type and size class. It is found as an object's
 // is, inlined into the caller, with the class of the size in the key:
@@ -103,7 +103,7 @@ extension HeapMutator {
     }
   }
 
-  // MARK: - Bytes and strings
+  // MARK: - Bytes
 
   /// Allocates an array with the given bytes.
   ///
@@ -128,41 +128,6 @@ extension HeapMutator {
   ) throws(HeapError) -> HeapArray<UInt8> {
     let count = bytes.count
     return unsafe copy(bytes, count, to: try tryArraySlot(UInt8.self, count: count))
-  }
-
-  /// Allocates a string with the given text.
-  ///
-  /// - Parameter text: a Swift string, or a part of one.
-  /// - Returns: a reference to the string.
-  @inlinable
-  public func allocateString(_ text: some StringProtocol) -> HeapString {
-    allocateText(text.utf8)
-  }
-
-  /// Allocates a string with the given text, or throws when there is no memory for it.
-  ///
-  /// - Parameter text: a Swift string, or a part of one.
-  /// - Returns: a reference to the string.
-  /// - Throws: ``HeapError/outOfMemory(requested:limit:)``.
-  @inlinable
-  public func tryAllocateString(_ text: some StringProtocol) throws(HeapError) -> HeapString {
-    try tryAllocateText(text.utf8)
-  }
-
-  /// Allocates a string of bytes that are valid UTF-8.
-  @inlinable
-  func allocateText(_ bytes: some Collection<UInt8>) -> HeapString {
-    let count = bytes.count
-    let slot = unsafe arraySlot(HeapString.Byte.self, count: count)
-    return unsafe HeapString(_raw: copy(bytes, count, to: slot)._raw)
-  }
-
-  /// The same, throwing.
-  @inlinable
-  func tryAllocateText(_ bytes: some Collection<UInt8>) throws(HeapError) -> HeapString {
-    let count = bytes.count
-    let slot = unsafe try tryArraySlot(HeapString.Byte.self, count: count)
-    return unsafe HeapString(_raw: copy(bytes, count, to: slot)._raw)
   }
 
   /// Fills the slot of an array with bytes.
