@@ -26,7 +26,9 @@ func program(_ name: String, in folder: String) -> Target {
 }
 
 let examples = ["binary-trees", "gcbench", "lru-cache", "json-tree"]
-let benchmarks = ["alloc-micro", "mark-rate", "threads", "graph-mutate", "latency", "growth"]
+let benchmarks = [
+  "alloc-micro", "mark-rate", "threads", "graph-mutate", "latency", "growth", "containers",
+]
 
 let package = Package(
   name: "swift-managed-heap",

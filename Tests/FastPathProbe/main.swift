@@ -203,6 +203,33 @@ struct Boxed: HeapObject {
   var number: Double
 }
 
+@inline(never) @_silgen_name("probe_list_load")
+func listLoad(_ list: UInt, _ index: Int) -> UInt {
+  let list = unsafe unsafeBitCast(list, to: HeapList<HeapRef<Node>>.self)
+  return unsafe unsafeBitCast(list[index], to: UInt.self)
+}
+
+@inline(never) @_silgen_name("probe_list_append")
+func listAppend(_ mutator: UInt, _ list: UInt, _ value: UInt) {
+  let mutator = unsafe unsafeBitCast(mutator, to: HeapMutator.self)
+  let list = unsafe unsafeBitCast(list, to: HeapList<HeapRef<Node>>.self)
+  list.append(unsafe unsafeBitCast(value, to: HeapRef<Node>.self), in: mutator)
+}
+
+@inline(never) @_silgen_name("probe_list_sum")
+func listSum(_ list: UInt) -> Int {
+  let list = unsafe unsafeBitCast(list, to: HeapList<Int>.self)
+  var sum = 0
+  for number in list { sum &+= number }
+  return sum
+}
+
+@inline(never) @_silgen_name("probe_dictionary_find")
+func dictionaryFind(_ dictionary: UInt, _ key: Int) -> UInt {
+  let dictionary = unsafe unsafeBitCast(dictionary, to: HeapDictionary<Int, HeapRef<Node>>.self)
+  return unsafe unsafeBitCast(dictionary[key], to: UInt.self)
+}
+
 let heap = try ManagedHeap()
 let passed = heap.withMutator { mutator in
   let word = unsafe unsafeBitCast(mutator, to: UInt.self)
@@ -239,6 +266,20 @@ let passed = heap.withMutator { mutator in
     sum.immediate == 14 && loadValue(variable) == seven
     && valueAs(variable) == variable && valueAs(seven) == 0
     && values[2].is(Variable.self) && half.as(Boxed.self)?.number == 0.5
+  let list = HeapList<HeapRef<Node>>(in: mutator)
+  let counts = HeapList<Int>(in: mutator)
+  let table = HeapDictionary<Int, HeapRef<Node>>(in: mutator)
+  let listed = unsafe unsafeBitCast(node, to: HeapRef<Node>.self)
+  for key in 0..<100 {
+    listAppend(word, unsafe unsafeBitCast(list, to: UInt.self), node)
+    counts.append(key, in: mutator)
+    table.updateValue(listed, forKey: key, in: mutator)
+  }
+  guard listLoad(unsafe unsafeBitCast(list, to: UInt.self), 99) == node,
+    listSum(unsafe unsafeBitCast(counts, to: UInt.self)) == 4950,
+    dictionaryFind(unsafe unsafeBitCast(table, to: UInt.self), 99) == node,
+    dictionaryFind(unsafe unsafeBitCast(table, to: UInt.self), 100) == 0
+  else { return false }
   return valuesAreRight
     && loadElement(unsafe unsafeBitCast(wide, to: UInt.self), 38) == 0
     && loadElement(unsafe unsafeBitCast(wide, to: UInt.self), 37) == node

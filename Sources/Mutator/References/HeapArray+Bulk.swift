@@ -3,19 +3,11 @@
 
 // Many elements at once.
 //
-// First the cards, for all of them, then the copy, without a safepoint between: so a handshake
-// falls before or after the whole. The collector reads elements with references at the same time
-// and must not see half a reference. So they are copied word by word with atomic stores, since
-// memmove promises nothing of the kind. Elements without references are moved. While the barrier
-// flag is up, RecordedStore copies the elements and records them.
+// How values are copied beside a collector that reads them: ElementMove.swift.
 //
 // A long copy from array to array goes piece by piece, with a safepoint after each, so that it
 // delays no handshake. An update from a collection does not: its elements may be in memory where
 // the collector does not look, and a collection in the middle would free what only they lead to.
-
-internal import CHeapShims
-internal import Collector
-internal import Synchronization
 
 extension HeapArray {
   /// Replaces elements by those of a collection, from the element at `start` on.
@@ -98,57 +90,23 @@ extension HeapArray {
     }
   }
 
-  /// Bytes copied between two safepoints. More makes a handshake wait longer, less asks oftener.
-  private static var copyPiece: Int { 256 << 10 }
-
   /// Copies elements, which exist on both sides.
   @usableFromInline @inline(never)
   func copy(_ first: Int, _ count: Int, to destination: HeapArray, _ start: Int) {
     let stride = MemoryLayout<Element>.stride
-    let perPiece = Swift.max(1, Self.copyPiece / Swift.max(stride, 1))
-    // From the end if the elements move up in one array, so that none is overwritten too soon.
-    let isForward = unsafe destination._raw != _raw || start <= first
-    var done = 0
-    while done < count {
-      let length = Swift.min(perPiece, count - done)
-      let place = isForward ? done : count - done - length
-      let source = unsafe elements + (first + place) * stride
-      unsafe destination.replace(start + place, count: length, with: UnsafeRawPointer(source))
-      done += length
-      if done < count { Safepoints.answer() }
-      keepAlive()
-    }
+    unsafe ElementMove.move(
+      Element.self, from: UnsafeRawPointer(elements + first * stride),
+      to: destination.elements + start * stride, stride: stride, count: count)
+    keepAlive()
+    destination.keepAlive()
   }
 
   /// Replaces elements, which exist, by those at `source`, which may overlap them.
   @usableFromInline @inline(never)
   func replace(_ start: Int, count: Int, with source: UnsafeRawPointer) {
-    let map = FieldMap.of(Element.self)
-    let destination = unsafe elements + start &* map.stride
-    let size = count &* map.stride
-    if map.isNoscan {
-      unsafe destination.copyMemory(from: source, byteCount: size)
-      return keepAlive()
-    }
-    if heap_barrier_is_up() {
-      RecordedStore.replace(
-        Element.self, at: UInt(bitPattern: destination), from: UInt(bitPattern: source),
-        count: count)
-      return keepAlive()
-    }
-    if count > 0 { heap_card_mark_range(UInt(bitPattern: destination), size) }
-    // Pair: the address dependency of whoever loads one of the references.
-    atomicMemoryFence(ordering: .releasing)
-    // SAFETY: a type that holds a reference has the alignment of a word, and so a stride of
-    // whole words.
-    let from = unsafe source.assumingMemoryBound(to: Atomic<UInt>.self)
-    let to = unsafe destination.assumingMemoryBound(to: Atomic<UInt>.self)
-    let isForward = unsafe UnsafeRawPointer(destination) <= source
-    for step in 0..<size / 8 {
-      let word = isForward ? step : size / 8 - 1 - step
-      // Relaxed: ordered by the fence; atomic only so that no reference is seen in halves.
-      unsafe to[word].store(from[word].load(ordering: .relaxed), ordering: .relaxed)
-    }
+    unsafe ElementMove.replace(
+      Element.self, at: elements + start &* MemoryLayout<Element>.stride, with: source,
+      count: count)
     keepAlive()
   }
 }

@@ -32,8 +32,7 @@
 /// print(squares.reduce(0, +), squares.last!)
 /// ```
 ///
-/// The length is fixed. Where it must grow, allocate a longer one and copy with
-/// ``copy(range:to:at:)``.
+/// The length is fixed. A ``HeapList`` grows.
 @safe @frozen
 public struct HeapArray<Element>: _HeapNonNullReference {
   /// The array object's first address.
@@ -94,6 +93,11 @@ extension HeapArray: Hashable {
   /// Hashes the identity of the array, not its elements.
   @inlinable public func hash(into hasher: inout Hasher) {
     hasher.combine(UInt(bitPattern: unsafe _raw))
+  }
+
+  /// The same in one step, for dictionaries and sets.
+  @inlinable public func _rawHashValue(seed: Int) -> Int {
+    UInt(bitPattern: unsafe _raw)._rawHashValue(seed: seed)
   }
 }
 

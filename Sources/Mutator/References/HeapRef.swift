@@ -85,6 +85,11 @@ extension HeapRef: Hashable {
   @inlinable public func hash(into hasher: inout Hasher) {
     hasher.combine(UInt(bitPattern: unsafe _raw))
   }
+
+  /// The same in one step, for dictionaries and sets.
+  @inlinable public func _rawHashValue(seed: Int) -> Int {
+    UInt(bitPattern: unsafe _raw)._rawHashValue(seed: seed)
+  }
 }
 
 extension HeapRef: CustomStringConvertible, CustomDebugStringConvertible {

@@ -34,7 +34,7 @@
 // reference is seen whole; for more, see HeapRef+Atomics.
 //
 // Two others store, too, and keep to the same rules: HeapRef+Atomics (one word, with an order of
-// the caller's choice) and HeapArray+Bulk (many elements). First values are stored plainly, before
+// the caller's choice) and ElementMove (many values). First values are stored plainly, before
 // anybody else knows the object.
 
 public import CHeapShims
@@ -106,6 +106,22 @@ public import Synchronization
       unsafe storeWords(UnsafeRawPointer($0))
     }
   }
+
+  /// Makes the value zero, so that it keeps nothing alive any more.
+  ///
+  /// Nobody loads the value afterwards: zero may be none of its type.
+  @inlinable @inline(__always)
+  package func clear() {
+    if Self.isPlain { return }
+    if Self.isWord, !heap_barrier_is_up() {
+      // Relaxed: zero publishes nothing.
+      return unsafe word.pointee.store(0, ordering: .relaxed)
+    }
+    clearSlow()
+  }
+
+  @usableFromInline @inline(never)
+  func clearSlow() { unsafe ElementMove.clear(Value.self, at: pointer, count: 1) }
 
   /// Sets the cards of the slot, for a store that is not recorded (CardTable).
   @inlinable @inline(__always)

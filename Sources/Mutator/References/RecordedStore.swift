@@ -89,6 +89,25 @@ enum RecordedStore {
     }
   }
 
+  /// Records that `count` values are about to become zero.
+  ///
+  /// Called while the flag is up. Stores nothing.
+  ///
+  /// - Precondition: a value of the type holds references.
+  static func recordClearing(_ type: Any.Type, at destination: UInt, count: Int) {
+    let map = FieldMap.of(type)
+    let mutator = WriteBarrier.mutator(for: destination)
+    if mutator.isChecked { StoreCheck.checkHolder(of: destination, by: mutator) }
+    unsafe withUnsafeTemporaryAllocation(byteCount: map.stride, alignment: 16) { zeroes in
+      unsafe zeroes.initializeMemory(as: UInt8.self, repeating: 0)
+      for offset in stride(from: 0, to: UInt(count * map.stride), by: map.stride) {
+        unsafe WriteBarrier.recordAggregate(
+          destination: destination + offset, source: UInt(bitPattern: zeroes.baseAddress), count: 1,
+          stride: map.stride, references: map.references, ambiguous: map.ambiguous, by: mutator)
+      }
+    }
+  }
+
   /// Records the store of values from the buffer, after checking it in checked mode.
   private static func record(
     _ count: Int, of type: Any.Type, _ map: FieldMap, at destination: UInt, from values: UInt,

@@ -70,12 +70,20 @@ extension AttachedMutator {
   package func allocateArray(
     of element: Any.Type, count: Int, stride: Int, alignment: Int
   ) throws(HeapError) -> UInt {
+    let offset = HeapArrayFormat.elementsOffset(alignment: alignment)
+    return try allocateArray(
+      of: element, count: count, stride: stride, elementsOffset: offset, alignment: offset)
+  }
+
+  /// The same for arrays whose elements begin behind more than the count (ElementStorage).
+  func allocateArray(
+    of element: Any.Type, count: Int, stride: Int, elementsOffset offset: Int, alignment: Int
+  ) throws(HeapError) -> UInt {
     // Before the heap is looked at: a handle may have been kept until the heap has ended.
     requireRunning()
-    let offset = HeapArrayFormat.elementsOffset(alignment: alignment)
     let size = HeapLayout.arraySize(count: count, stride: stride, elementsOffset: offset)
     guard let size else { throw outOfMemory(.max) }
-    guard let sizeClass = SizeClass.of(size: size, alignment: offset) else {
+    guard let sizeClass = SizeClass.of(size: size, alignment: alignment) else {
       let types = ManagedHeap.of(self).types
       return try takeLarge(types.arrays(of: types.elements(element), in: .large), size: size)
     }

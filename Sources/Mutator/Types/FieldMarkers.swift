@@ -47,15 +47,7 @@ protocol OwnedByARC {
 }
 
 extension OwnedByARC {
-  /// There is no growable collection in the heap: what grows is allocated anew.
-  static func advice(list element: Any.Type) -> String {
-    "HeapArray<\(element)>, a larger one where it must grow,"
-  }
-
-  static func advice(keyed element: Any.Type) -> String {
-    "HeapArray<\(element)> for its elements, or keep it outside the heap with a HeapRoot for each "
-      + "reference in it,"
-  }
+  static func advice(list element: Any.Type) -> String { "HeapList<\(element)>" }
 }
 
 extension Array: OwnedByARC {
@@ -68,10 +60,10 @@ extension ArraySlice: OwnedByARC {
   static var advice: String { advice(list: Element.self) }
 }
 extension Set: OwnedByARC {
-  static var advice: String { advice(keyed: Element.self) }
+  static var advice: String { "HeapDictionary<\(Element.self), Bool>" }
 }
 extension Dictionary: OwnedByARC {
-  static var advice: String { advice(keyed: (Key, Value).self) }
+  static var advice: String { "HeapDictionary<\(Key.self), \(Value.self)>" }
 }
 extension String: OwnedByARC {
   static var advice: String { "HeapString" }

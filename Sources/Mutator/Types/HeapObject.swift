@@ -33,7 +33,8 @@
 /// ```
 ///
 /// Fields may be numbers and other trivially copyable values (`@convention(c)` functions too),
-/// ``HeapRef``, ``HeapArray``, ``HeapString``, ``AnyHeapRef``, ``HeapValue``, and nested structs,
+/// ``HeapRef``, ``HeapArray``, ``HeapString``, ``HeapList``, ``HeapDictionary``, ``AnyHeapRef``,
+/// ``HeapValue``, and nested structs,
 /// tuples, optionals, inline arrays and enums made of these. A type with any other field is refused when its first object is
 /// allocated, or by ``ManagedHeap/register(_:)``, with the name of the field and what to use
 /// instead.

@@ -327,6 +327,18 @@ extension HeapValue: TypedReference {
   static var target: ReferenceTarget { .anyValue }
 }
 
+extension HeapList: TypedReference {
+  static var target: ReferenceTarget { .object(ListObject<Element>.self) }
+}
+
+extension HeapDictionary: TypedReference {
+  static var target: ReferenceTarget { .object(DictionaryObject<Key, Value>.self) }
+}
+
+extension ElementStorage: TypedReference {
+  static var target: ReferenceTarget { .array(of: Self.self) }
+}
+
 extension Optional: TypedReference where Wrapped: TypedReference {
   static var target: ReferenceTarget { Wrapped.target }
 }

@@ -47,8 +47,9 @@ public import Heap
     let type = unsafe unsafeBitCast(key & ~kinds, to: Any.Type.self)
     switch key & kinds {
     case array where type == HeapString.Byte.self: return "HeapString"
+    case array where type is any ElementStorageType.Type: return "\(type)"
     case array: return "HeapArray<\(type)>"
-    default: return "\(type)"
+    default: return "\((type as? any ContainerObject.Type)?.container ?? type)"
     }
   }
 }

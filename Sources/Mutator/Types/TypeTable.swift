@@ -42,7 +42,7 @@ package final class TypeTable: Sendable {
           kind: .object, size: layout.size, alignment: layout.alignment,
           references: layout.references, ambiguous: layout.ambiguous,
           hasImmediates: layout.hasImmediates, isTiny: layout.isTiny, type: TypeKey.object(type)),
-        layout.typeName, of: type)
+        TypeKey.name(of: TypeKey.object(type)), of: type)
       let sizeClass = SizeClass.of(size: max(layout.size, 1), alignment: layout.alignment) ?? .large
       return try shelf(for: record, in: layout.isTiny ? Self.tinyClass : sizeClass).address
     }
@@ -72,20 +72,23 @@ package final class TypeTable: Sendable {
 
   // MARK: - Arrays
 
-  /// The layout of arrays of an element type.
+  /// The layout of arrays of an element type, or of storages: then the type is theirs.
   package func elements(_ type: Any.Type) throws(HeapError) -> HeapLayout {
     let key = Self.key(type)
     if let layout = elements.find(key) { return HeapLayout(address: layout) }
-    let map = try FieldMap.find(type)
+    let storage = type as? any ElementStorageType.Type
+    let element = storage?.element ?? type
+    let map = try FieldMap.find(element)
     let layout = try elements.find(key) { () throws(HeapError) -> UInt in
-      let offset = HeapArrayFormat.elementsOffset(alignment: map.alignment)
+      let alignment = HeapArrayFormat.elementsOffset(alignment: map.alignment)
       return try register(
         HeapLayout.Description(
-          kind: .array, size: map.stride, alignment: offset, elementsOffset: offset,
+          kind: .array, size: map.stride, alignment: alignment,
+          elementsOffset: storage?.elementsOffset ?? alignment,
           references: unsafe map.references.map { Int($0) },
           ambiguous: unsafe map.ambiguous.map { Int($0) }, hasImmediates: map.hasImmediates,
           type: TypeKey.array(of: type)),
-        TypeKey.name(of: TypeKey.array(of: type)), of: type
+        TypeKey.name(of: TypeKey.array(of: type)), of: element
       ).address
     }
     return HeapLayout(address: layout)
