@@ -31,8 +31,8 @@
  *                  WEAK        object 1 has a weak reference to it
  *                  ATTACH      the last mutator is made in the midst of the cycle
  *                  ASSIST      mutators take work from the store
- *                  AMBIGUOUS   mutators store words that may look like a reference to anything; the search goes on to the drain
- *                              after OFF
+ *                  AMBIGUOUS   mutators store words that may look like a reference to anything; the search goes on to the answers
+ *                              to OFF
  *                  OWN_STACK   mutators read what is on their own stacks, and put any part of it into the store at any time
  *                  DROPPER     a thread that is not attached drops a root handle (a second root slot)
  *                  STALE       stacks hold stale words, which may point into the unused rest of anybody's run
@@ -49,7 +49,7 @@
  *                  mutator 1 stores into f[0] and has a small buffer
  * Switches         ONE_SYNC  NO_DELETION  NO_INSERTION  BLACK_EARLY  TRACE_EARLY  NO_FLUSH  NO_CONFIRM  RESET_BETWEEN
  *                  NO_SHADED_LOOKUP  UNLOCKED_END  NO_ROOT_SHADE  ROOTS_LATE  GIVE_BACK  WHITE_ATTACH  LOSE_BUFFER
- *                  NOTE_BEFORE  NO_NOTE  NOTE_ALWAYS  ASSIST_EARLY  NO_LATE_DRAIN  NO_CARDS
+ *                  NOTE_BEFORE  NO_NOTE  NOTE_ALWAYS  ASSIST_EARLY  LATE_MARKS  LATE_FLUSH  NO_CARDS
  *                  CARDS_TAKE
  *
  * EAGER. A mutator that holds more can do all that one can that holds less, and more has to be marked at the end. So it is enough to
@@ -107,6 +107,14 @@ byte card;                 /* old objects on dirty cards */
 #define dirty(o) skip
 #endif
 bool ended;                /* marking has ended: an unmarked object is dead. Guarded by: rootLock */
+#ifdef AMBIGUOUS
+bool flushing[NM];         /* flushes between two safepoints. Guarded by: rootLock, to begin */
+#if NM > 1
+#define FLUSHING (flushing[0] || flushing[1])
+#else
+#define FLUSHING flushing[0]
+#endif
+#endif
 
 #if defined(WEAK) || defined(DROPPER)
 #define LOCKED             /* there are threads that mark outside the discipline of the handshakes */
@@ -364,6 +372,28 @@ inline flush(m) {
 #endif
 }
 
+/* The buffer is full: a flush between two safepoints. It may meet the end of marking. If it has begun before, the collector waits for
+   it. If it begins later, it marks nothing: what is in the buffer is marked, or a word looked like it. Without such words
+   there is nothing to be lost: the buffer holds nothing that is white (asserted at the end). */
+inline flushFull(m) {
+#ifdef AMBIGUOUS
+  d_step {
+    if
+#ifndef LATE_MARKS
+    :: ended -> buffer[m] = 0
+#endif
+    :: else -> flushing[m] = true
+    fi
+  };
+  if
+  :: flushing[m] -> flush(m); flushing[m] = false
+  :: else
+  fi
+#else
+  flush(m)
+#endif
+}
+
 proctype Mutator(byte m) {
   byte a, b, c, a1;
 #ifdef OWN_STACK
@@ -398,7 +428,13 @@ end: do
        blacken(m);
        request[m] = NONE;
        forget() }
-  :: atomic { request[m] >= FLUSH -> busy[m] = true };
+#if defined(AMBIGUOUS) && !defined(LATE_MARKS)
+  :: d_step { request[m] == OFF -> buffer[m] = 0; request[m] = NONE; forget() }
+#define MARKS_BUFFER(m) request[m] == FLUSH
+#else
+#define MARKS_BUFFER(m) request[m] >= FLUSH
+#endif
+  :: atomic { MARKS_BUFFER(m) -> busy[m] = true };
 #ifndef NO_FLUSH
      flush(m);
 #endif
@@ -443,9 +479,9 @@ end: do
      if
      :: true
 #ifdef FEW_STORES
-     :: m == 1 && buffer[m] -> flush(m)
+     :: m == 1 && buffer[m] -> flushFull(m)
 #else
-     :: buffer[m] -> flush(m)
+     :: buffer[m] -> flushFull(m)
 #endif
      fi;
      atomic { busy[m] = false; f[a] = b; a = 0; b = 0; forget() }
@@ -717,6 +753,9 @@ inline lookAndEnd() {
   atomic { !rootLock -> rootLock = true };
   look();
   d_step { ended = clean; rootLock = false }
+#elif defined(AMBIGUOUS) && !defined(LATE_FLUSH)
+  /* The lock is held while the last flush comes to its end. */
+  atomic { !FLUSHING -> look(); ended = clean }
 #else
   look();
   ended = clean
@@ -821,20 +860,19 @@ proctype Collector() {
     assert((reached & ~mark) == 0);
 #ifdef CLOSED
     reached = mark; close(reached);
-    assert((reached & ~mark) == 0)
+    assert((reached & ~mark) == 0);
+#endif
+#ifndef AMBIGUOUS
+    assert((BUFFERS & ~mark) == 0)
 #endif
   };
 #ifdef ASSIST
   isMarking = false;
 #endif
 #ifdef AMBIGUOUS
-  /* lowerBarrier. What a late ambiguous word has found is marked whole: nothing that lives on refers to something swept. */
+  /* lowerBarrier. Nobody marks any more: nothing that lives on refers to something swept. */
   flag = false;
   handshake(OFF);
-#ifndef NO_LATE_DRAIN
-  drain();
-#endif
-  skip;
   d_step { reached = mark; close(reached); assert((reached & ~mark) == 0) };
 #endif
   d_step {

@@ -85,7 +85,7 @@ quick  marking/own-stack-assist          marking    safety    clean    NM=2 OLD=
 quick  marking/own-stack-chain           marking    safety    clean    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES OWN_STACK
 quick  marking/look-again                marking    safety    clean    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES LOOK_AGAIN
 quick  marking/assist-runs               marking    safety    clean    NM=2 OLD=1 FRESH=1 EAGER STORELESS STALE ASSIST
-quick  marking/ambiguous                 marking    safety    clean    NM=1 OLD=2 EAGER AMBIGUOUS
+quick  marking/ambiguous                 marking    safety    clean    NM=1 OLD=2 EAGER FINE AMBIGUOUS
 quick  marking/garbage                   marking    safety    clean    NM=1 OLD=2 GARBAGE
 quick  marking/ends                      marking    ltl       clean    NM=2 OLD=1 EAGER POLLS ASSIST
 full   marking/two-allocate              marking    safety    clean    NM=2 OLD=1 FRESH=1 EAGER
@@ -118,7 +118,8 @@ quick  marking/no-note                   marking    safety    error    NM=2 OLD=
 quick  marking/note-before               marking    safety    error    NM=2 OLD=3 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES NOTE_BEFORE
 quick  marking/first-note                marking    safety    error    NM=2 OLD=2 EAGER FINE ASSIST BLACK_START CHAIN FEW_STORES LOOK_AGAIN NOTE_AFTER
 quick  marking/note-always               marking    ltl       error    NM=2 OLD=1 EAGER POLLS ASSIST NOTE_ALWAYS
-quick  marking/no-late-drain             marking    safety    error    NM=1 OLD=2 EAGER AMBIGUOUS NO_LATE_DRAIN
+quick  marking/late-marks                marking    safety    error    NM=1 OLD=2 EAGER AMBIGUOUS LATE_MARKS
+quick  marking/late-flush                marking    safety    error    NM=1 OLD=2 EAGER FINE AMBIGUOUS LATE_FLUSH
 quick  marking/lose-buffer               marking    safety    error    NM=2 OLD=1 EAGER ATTACH LOSE_BUFFER
 quick  marking/white-attach              marking    safety    error    NM=2 OLD=1 FRESH=1 EAGER STORELESS ATTACH WHITE_ATTACH
 quick  marking/give-back                 marking    safety    error    NM=2 OLD=1 FRESH=1 EAGER STORELESS ATTACH GIVE_BACK
@@ -166,14 +167,32 @@ quick  generations/attach-paid           generations safety   error    EAGER FEW
 quick  generations/copy-twice            generations safety   error    N=1 UNVERIFIED COPY COPY_TWICE
 quick  generations/copy-card             generations safety   error    N=1 UNVERIFIED COPY COPY_TWICE COPY_CARD
 quick  generations/no-off                generations safety   error    EAGER FEW_STORES NO_OFF
-quick  weak/two-mutators                 weak       safety    clean
+quick  weak/one-mutator                  weak       safety    clean    NM=1 CYCLES=3
+quick  weak/ambiguous                    weak       safety    clean    NM=1 AMBIGUOUS
+quick  weak/cleanup                      weak       safety    clean    NM=1 CLEANUP CYCLES=3
+quick  weak/ephemeron                    weak       safety    clean    NM=1 EPHEMERON
+quick  weak/garbage                      weak       safety    clean    NM=1 EPHEMERON GARBAGE
+full   weak/two-mutators                 weak       safety    clean
+full   weak/two-ambiguous                weak       safety    clean    AMBIGUOUS
+full   weak/two-cleanup                  weak       safety    clean    CLEANUP
+full   weak/two-ephemeron                weak       safety    clean    EPHEMERON CELLESS
 quick  weak/no-end                       weak       safety    error    NO_END
 quick  weak/no-shaded-lookup             weak       safety    error    NO_SHADED_LOOKUP
-quick  weak/idle-late                    weak       safety    error    IDLE_LATE
+quick  weak/idle-late                    weak       safety    error    NM=1 IDLE_LATE
 quick  weak/no-settle                    weak       safety    error    NO_SETTLE
 quick  weak/settle-early                 weak       safety    error    SETTLE_EARLY
 quick  weak/settle-late                  weak       safety    error    SETTLE_LATE
 quick  weak/frozen                       weak       safety    error    FROZEN
+quick  weak/late-marks                   weak       safety    error    AMBIGUOUS LATE_MARKS
+quick  weak/cells-old                    weak       safety    error    NM=1 CELLS_OLD
+full   weak/born-settled                 weak       safety    error    BORN_SETTLED
+quick  weak/queue-early                  weak       safety    error    NM=1 CLEANUP QUEUE_EARLY
+quick  weak/no-pass                      weak       safety    error    NM=1 EPHEMERON NO_PASS
+quick  weak/pass-first                   weak       safety    error    NM=1 EPHEMERON PASS_FIRST
+quick  weak/no-record                    weak       safety    error    NM=1 EPHEMERON NO_RECORD
+quick  weak/no-empty                     weak       safety    error    NM=1 EPHEMERON NO_EMPTY
+quick  weak/box-no-card                  weak       safety    error    NM=1 EPHEMERON BOX_NO_CARD
+quick  weak/strong-value                 weak       safety    error    NM=1 EPHEMERON GARBAGE STRONG_VALUE
 quick  sweep/two-mutators                sweep      safety    clean    SLOTS=1
 quick  sweep/early                       sweep      safety    clean    SLOTS=1 EARLY_SWEEP
 quick  sweep/keep-allowed-named          sweep      safety    clean    SLOTS=1 KEEP_ALLOWED

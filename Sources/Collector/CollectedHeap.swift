@@ -10,6 +10,7 @@
 //   Threads/     who is attached, and the word through which they and the collector talk
 //   Cycle/       a collection, step by step; requests for it; handshakes; safepoints
 //   Roots/       root slots, stacks
+//   Weak/        weak references
 //   Marking/     barrier, markers, the store of grey objects, workers
 //   Allocation/  the slow half of allocation, which is where mutators meet the collector
 //   Reclaim/     sweeping
@@ -38,6 +39,7 @@ package import Synchronization
   package let layouts: LayoutCatalog
   package let marking: SharedMarking
   package let roots: RootTable
+  package let weak: WeakTable
   package let pacer: Pacer
   package let requests: CycleRequests
   package let registry = MutatorRegistry()
@@ -68,6 +70,7 @@ package import Synchronization
       owner: pageHeap.owner, words: words, counters: counters,
       check: options.checks ? ReferenceCheck(owner: pageHeap.owner, layouts: layouts) : nil)
     roots = RootTable(marking)
+    unsafe weak = WeakTable(roots: roots, words: words)
     unsafe requests = CycleRequests(words: words)
     let pacer = unsafe Pacer(
       rules: Pacing(
@@ -88,7 +91,7 @@ package import Synchronization
       quarantine: quarantine, options: options)
     crew = MarkCrew(size: max(options.workers, 1), marking: marking)
     verifier = Verifier(
-      central: central, handshakes: handshakes, roots: roots, counters: counters,
+      central: central, handshakes: handshakes, roots: roots, weak: weak, counters: counters,
       layouts: layouts, owner: pageHeap.owner)
     let trace =
       unsafe options.trace
@@ -97,8 +100,8 @@ package import Synchronization
         percent: { pacer.rules.percent }) : nil
     unsafe cycle = CollectionCycle(
       pageHeap: pageHeap, words: words, marking: marking, handshakes: handshakes, roots: roots,
-      crew: crew, sweeper: sweeper, pacer: pacer, requests: requests, counters: counters,
-      verifier: options.checks ? verifier : nil, trace: trace)
+      weak: weak, crew: crew, sweeper: sweeper, pacer: pacer, requests: requests,
+      counters: counters, verifier: options.checks ? verifier : nil, trace: trace)
     let hugePages = HugePageWork(pageHeap)
     requests.serve { [cycle] request in
       cycle.run(request)

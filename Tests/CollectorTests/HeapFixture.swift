@@ -154,6 +154,7 @@ extension CollectedHeap {
   func scanStacksAndRoots() { cycle.scanStacksAndRoots() }
   func drain() { cycle.drain() }
   func terminateMarking() { cycle.terminateMarking() }
+  func settle(_ kind: CycleKind = .full) { cycle.settle(kind) }
   func lowerBarrier() { cycle.lowerBarrier() }
   func advanceGeneration(_ kind: CycleKind = .full) { cycle.advanceGeneration(kind) }
   func verify() { verifier.verify() }
@@ -317,6 +318,7 @@ struct Program {
   func endCycle(_ kind: CycleKind = .full) {
     collecting {
       heap.terminateMarking()
+      heap.settle(kind)
       heap.lowerBarrier()
       heap.verify()
       heap.advanceGeneration(kind)

@@ -86,6 +86,18 @@ package enum StoreCheck {
     problem.report("stored into \(place())")
   }
 
+  /// Stops the program if a reference must not be used.
+  ///
+  /// - Parameters:
+  ///   - reference: the reference.
+  ///   - expected: the layout of what it leads to; nil: any.
+  package static func checkUse(
+    of reference: UInt, expecting expected: HeapLayout?, by mutator: AttachedMutator
+  ) {
+    guard let problem = problem(with: reference, expected, mutator.heap) else { return }
+    problem.report("used")
+  }
+
   /// Stops the program if a reference leads into no heap, or into another than the mutator's. The
   /// part of rule 3 that costs two loads: it holds for roots in unchecked mode, too.
   ///

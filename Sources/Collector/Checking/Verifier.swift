@@ -9,6 +9,7 @@
 //      unmarked object
 //   4. the marked bytes and objects, counted over all spans, are exactly what the markers
 //      have counted
+//   5. every weak reference that is known is marked, and so is its target, unless it is nil
 //
 // Rule 2 holds for all marked objects, garbage that floats included, so it does not depend on
 // what the verifier takes for reachable. Rule 3 follows references only from stack words whose
@@ -17,7 +18,7 @@
 //
 // And before a minor cycle:
 //
-//   5. every reference of an old object to a young one lies on a dirty card
+//   6. every reference of an old object to a young one lies on a dirty card
 //
 // The verifier stops the threads of the heap for as long as it works: for tests and checked mode
 // only.
@@ -31,6 +32,7 @@ package final class Verifier: Sendable {
   private let central: CentralLists
   private let handshakes: Handshakes
   private let roots: RootTable
+  private let weak: WeakTable
   private let counters: HeapCounters
   private let layouts: LayoutCatalog
   private let owner: UInt
@@ -38,12 +40,13 @@ package final class Verifier: Sendable {
   private let nanoseconds = Atomic<Int>(0)
 
   init(
-    central: CentralLists, handshakes: Handshakes, roots: RootTable, counters: HeapCounters,
-    layouts: LayoutCatalog, owner: UInt
+    central: CentralLists, handshakes: Handshakes, roots: RootTable, weak: WeakTable,
+    counters: HeapCounters, layouts: LayoutCatalog, owner: UInt
   ) {
     self.central = central
     self.handshakes = handshakes
     self.roots = roots
+    self.weak = weak
     self.counters = counters
     self.layouts = layouts
     self.owner = owner
@@ -56,6 +59,7 @@ package final class Verifier: Sendable {
     whileParked {
       checkClosure { if problems.count < 10 { problems.append($0) } }
       checkReachable { if problems.count < 10 { problems.append($0) } }
+      checkWeak { if problems.count < 10 { problems.append($0) } }
     }
     if problems.isEmpty { return }
     StoreCheck.failure("marking is wrong: " + problems.joined(separator: "; "))
@@ -82,6 +86,22 @@ package final class Verifier: Sendable {
   // MARK: - Rules
 
   /// Rule 5.
+  private func checkWeak(_ report: (String) -> Void) {
+    weak.forEach { cell, target in
+      let name = "a weak reference at \(StoreCheck.hex(cell))"
+      if !isMarked(cell) { report("\(name) is known, and is not marked") }
+      if target != 0, !isMarked(target) {
+        report("\(name) leads to \(StoreCheck.hex(target)), which is not marked")
+      }
+    }
+  }
+
+  /// Whether an address is that of an object, and that is marked.
+  private func isMarked(_ address: UInt) -> Bool {
+    HeapSpan.lookUp(address, owner: owner).map { $0.span.isMarked($0.slot) } ?? false
+  }
+
+  /// Rule 6.
   private func checkCards(_ report: (String) -> Void) {
     forEachSpan { span in
       for slot in 0..<span.slotCount where span.isMarked(slot) {
@@ -231,6 +251,7 @@ package final class Verifier: Sendable {
     handshakes.registry.forEach { mutator, _ in
       unsafe mutator.state.pointee.cache.checkInvariants(report)
     }
+    weak.checkInvariants(owner: owner, report)
     var spans = 0
     forEachSpan { _ in spans += 1 }
     let usage = pageHeap.usage

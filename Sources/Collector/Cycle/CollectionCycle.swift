@@ -11,7 +11,8 @@
 //                            and allocates black from then on; then the root slots
 //   4. drain                 mark, concurrently, with workers and assisting mutators
 //   5. terminateMarking      handshakes `flush` until two rounds in a row find nothing
-//   6. lowerBarrier          the flag goes down; handshake `off`; in checked mode the
+//   6. settle                what was found dead: weak references to it are nil
+//      lowerBarrier          the flag goes down; handshake `off`; in checked mode the
 //                            verifier looks at all marks
 //   7. advanceGeneration     handshake `returnSpans`: each mutator hands its spans back and
 //                            allocates white, from the new generation
@@ -54,6 +55,7 @@ package enum CycleKind: Sendable {
   private let marking: SharedMarking
   private let handshakes: Handshakes
   private let roots: RootTable
+  private let weak: WeakTable
   private let crew: MarkCrew
   private let sweeper: Sweeper
   private let pacer: Pacer
@@ -66,14 +68,16 @@ package enum CycleKind: Sendable {
 
   init(
     pageHeap: PageHeap, words: UnsafeMutablePointer<HeapWords>, marking: SharedMarking,
-    handshakes: Handshakes, roots: RootTable, crew: MarkCrew, sweeper: Sweeper, pacer: Pacer,
-    requests: CycleRequests, counters: HeapCounters, verifier: Verifier?, trace: CycleTrace?
+    handshakes: Handshakes, roots: RootTable, weak: WeakTable, crew: MarkCrew, sweeper: Sweeper,
+    pacer: Pacer, requests: CycleRequests, counters: HeapCounters, verifier: Verifier?,
+    trace: CycleTrace?
   ) {
     self.pageHeap = pageHeap
     unsafe self.words = words
     self.marking = marking
     self.handshakes = handshakes
     self.roots = roots
+    self.weak = weak
     self.crew = crew
     self.sweeper = sweeper
     self.pacer = pacer
@@ -100,6 +104,7 @@ package enum CycleKind: Sendable {
     terminateMarking()
     endAssists()
     trace?.note(.terminated)
+    settle(kind)
     lowerBarrier()
     verifier?.verify()
     // What checked mode takes is no price of the cycle's kind (MinorControl).
@@ -125,10 +130,11 @@ package enum CycleKind: Sendable {
   // MARK: - 2. Raise the barrier
 
   package func raiseBarrier() {
+    // Before the heap's word: a weak look-up that sees that word up asks the table.
+    roots.beginMarking()
     // The heap's word first, the process's flag last. A mutator that sees either one clear
     // records nothing, as before the cycle. Releasing: see Note [Barrier flag].
     unsafe words.pointee.barrierIsUp.store(true, ordering: .releasing)
-    roots.beginMarking()
     heap_barrier_raise()
     handshakes.perform(.sync)
     handshakes.perform(.sync)
@@ -189,9 +195,10 @@ package enum CycleKind: Sendable {
   /// white object would have to begin in a slot or on a stack, and both are black.
   ///
   /// The last look is taken, and the end decided, under the root table's lock. A root slot that
-  /// is dropped or set shades under the same lock, so it does so before the look or not at all.
+  /// is dropped or set shades under the same lock, and so does a weak look-up: before the look or not
+  /// at all. A full buffer is flushed before the look or thrown away (RootTable).
   ///
-  /// Model: Verification/marking.pml, switches NO_CONFIRM, RESET_BETWEEN, UNLOCKED_END.
+  /// Model: Verification/marking.pml, switches NO_CONFIRM, RESET_BETWEEN, UNLOCKED_END, LATE_FLUSH.
   package func terminateMarking() {
     while true {
       drain()
@@ -205,23 +212,23 @@ package enum CycleKind: Sendable {
     }
   }
 
-  // MARK: - 6. Lower the barrier
+  // MARK: - 6. Settle, lower the barrier
+
+  /// Makes weak references nil whose targets are dead. From then on looking one up is a load.
+  package func settle(_ kind: CycleKind) { weak.settle(kind) }
 
   /// Ends the recording of stores.
   ///
-  /// Marking has ended, yet white objects may be marked until the last mutator has answered `off`.
-  /// What a reference was recorded for has been marked. But a store into an enum's payload records
-  /// what the old and the new words look like references to (WriteBarrier.recordAggregate), and that
-  /// may be garbage. It is marked with the buffer, in the answer to `off`. Whatever is white behind
-  /// such an object is garbage too. Nobody changes it, so marking it without a barrier is sound. It
-  /// has to be marked whole: an object that lives on must not refer to one that is swept. Hence the
-  /// drain.
+  /// Marking has ended. What a mutator has recorded since it answered last is marked, if it is a
+  /// reference. But a store into an enum's payload records what the old and the new words look like
+  /// references to (WriteBarrier.recordAggregate), and that may be garbage. It must not be marked any
+  /// more: a weak reference to it is nil, and what it refers to is about to be swept. So buffers are
+  /// thrown away, in the answers to `off`.
   package func lowerBarrier() {
     heap_barrier_lower()
     unsafe words.pointee.barrierIsUp.store(false, ordering: .releasing)
     handshakes.perform(.off) { $0.cardsBirths = true }
-    // A drain may leave what a worker put back last.
-    repeat { drain() } while !marking.grey.isEmpty
+    assert(marking.grey.isEmpty, "something was marked after the end of marking")
     marking.grey.trim()
   }
 

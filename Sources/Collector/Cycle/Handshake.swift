@@ -39,7 +39,7 @@ enum HandshakeKind: UInt32, Sendable {
   case scan
   /// Mark what your barrier buffer holds.
   case flush
-  /// Mark what your barrier buffer holds, confirm that you record no more stores, and from then on
+  /// Throw away what your barrier buffer holds, confirm that you record no more stores, and from then on
   /// put on cards what you allocate black.
   case off
   /// Hand your spans back; from then on allocate white, from the new generation.

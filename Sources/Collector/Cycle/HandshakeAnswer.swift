@@ -26,7 +26,8 @@ extension AttachedMutator {
     case .flush:
       flushBarrier()
     case .off:
-      flushBarrier()
+      // Marking has ended.
+      unsafe state.pointee.barrier.discard()
       // What was allocated before is not put on cards.
       countRuns()
       unsafe state.pointee.cardsBirths = true
@@ -44,6 +45,19 @@ extension AttachedMutator {
     guard unsafe state.pointee.barrier.count > 0 else { return }
     unsafe state.pointee.barrier.flush(to: &state.pointee.marker)
     unsafe state.pointee.marker.settle()
+  }
+
+  /// Empties a buffer that is full, between two answers. Marks what is in it, unless marking has ended:
+  /// the collector may be about to decide that (RootTable).
+  @inline(never)
+  func flushFullBarrier() {
+    withHeap { heap in
+      guard heap.roots.beginFlush() else {
+        return unsafe state.pointee.barrier.discard()
+      }
+      flushBarrier()
+      heap.roots.endFlush()
+    }
   }
 
   /// Marks what the words of the thread's stack may refer to.

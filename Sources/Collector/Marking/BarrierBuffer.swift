@@ -4,7 +4,10 @@
 // A mutator's barrier buffer: references that its stores overwrote or wrote while the flag
 // was up, to be marked a batch at a time.
 //
-// Owner: the mutator, or the collector on its behalf. Flushed when full and in handshakes.
+// It is flushed when it is full and in handshakes, and thrown away once marking has ended: all that
+// was recorded is marked then, or is garbage that an ambiguous word looked like.
+//
+// Owner: the mutator, or the collector on its behalf.
 
 internal import Heap
 
@@ -45,4 +48,7 @@ internal import Heap
     }
     count = 0
   }
+
+  /// Empties the buffer, and marks nothing.
+  mutating func discard() { count = 0 }
 }

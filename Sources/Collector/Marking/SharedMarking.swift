@@ -46,7 +46,7 @@ internal import Synchronization
   ///
   /// The store is read first. An assist notes work before it takes objects, so a collector that
   /// sees the store which the assist emptied sees the assist's note as well.
-  var hasWork: Bool {
+  package var hasWork: Bool {
     unsafe !grey.isEmpty || words.pointee.foundWork.load(ordering: .relaxed)
   }
 

@@ -76,7 +76,7 @@ internal import Synchronization
       return heap_card_mark(slot)
     }
     if unsafe state.pointee.barrier.append(old: heap_load_word(slot), new: new) {
-      mutator.flushBarrier()
+      mutator.flushFullBarrier()
     }
   }
 
@@ -133,7 +133,7 @@ internal import Synchronization
       return
     }
     if unsafe state.pointee.barrier.append(old: span.address(ofSlot: slot), new: 0) {
-      mutator.flushBarrier()
+      mutator.flushFullBarrier()
     }
   }
 

@@ -9,16 +9,26 @@
 // of a HeapRoot happens anywhere), so shading here uses a marker of the table's own, under
 // the table's lock, and no mutator's buffer.
 //
-// Whether to shade is decided under the same lock. `isMarking` is set before the first barrier
-// handshake. It is cleared when marking has ended, in the same critical section in which the
+// Whether to shade is decided under the same lock. `isMarking` is set before the barrier flag goes
+// up. It is cleared when marking has ended, in the same critical section in which the
 // collector decides that (`endMarking`). A drop that comes later shades nothing: a late mark could
 // land in a span that is swept already, and would make the next cycle take the object for black.
+//
+// Two others mark at times of their own, and ask here whether they may:
+//
+//   a weak look-up     marks its target under the lock. After the end an unmarked target is dead,
+//                      and nobody marks it any more: nil is for ever (`keep`)
+//   a full buffer      is flushed between two answers. The flush begins under the lock, or the buffer is
+//                      thrown away: after the end, what is white in it is garbage that a word looked
+//                      like. The collector waits for the flushes that have begun before it looks for
+//                      the last time (`beginFlush`)
 //
 // Guarded by: the lock inside, everything but reading a slot.
 // Ordering    A slot is written with a releasing store and read with an acquiring load: a
 //             thread that gets a reference from a root sees the object initialised. See Note
 //             [Root slots] in Documentation/MemoryOrdering.md.
 
+internal import CHeapShims
 internal import Heap
 internal import Synchronization
 
@@ -71,6 +81,9 @@ package final class RootTable: @unchecked Sendable {
 
   private let state: HeapLock<State>
   private let marking: SharedMarking
+  /// Flushes that are under way and are no answers. They begin under the lock. Releasing when one
+  /// ends, acquiring when the collector looks: it sees what was marked and noted.
+  private let activeFlushes = Atomic<Int>(0)
 
   init(_ marking: SharedMarking) {
     self.marking = marking
@@ -113,17 +126,59 @@ package final class RootTable: @unchecked Sendable {
   /// From now on slots shade what they held and will hold.
   func beginMarking() { state.withLock { $0.isMarking = true } }
 
-  /// Decides whether marking has ended: it has not while there is work. If it has, slots no
-  /// longer shade.
+  /// Decides whether marking has ended: it has not while there is work. If it has, nobody marks any
+  /// more.
   ///
   /// - Returns: whether marking has ended.
   func endMarking(unless hasWork: () -> Bool) -> Bool {
     state.withLock { state in
-      if hasWork() { return false }
+      if hasWork() || !flushesHaveEnded() || hasWork() { return false }
       state.isMarking = false
       return true
     }
   }
+
+  /// Looks at flushes that are under way before marking goes on for another round. A flush takes some
+  /// microseconds, unless its thread has lost its processor.
+  private static var looks: Int { 2_000 }
+
+  /// Waits for the flushes that are under way, for a moment. None begins meanwhile.
+  private func flushesHaveEnded() -> Bool {
+    for _ in 0..<Self.looks {
+      if activeFlushes.load(ordering: .acquiring) == 0 { return true }
+      heap_pause()
+    }
+    return false
+  }
+
+  // MARK: - Who marks at a time of its own
+
+  /// Whether the target of a weak reference lives; then it is marked. While the barrier of the heap is
+  /// up.
+  ///
+  /// - Complexity: takes no lock if the target is marked already.
+  func keep(_ target: UInt) -> Bool {
+    let mark = MarkBit(of: target)
+    if mark.isSet { return true }
+    return state.withLock { state in
+      guard state.isMarking else { return mark.isSet }
+      state.shade(target)
+      return true
+    }
+  }
+
+  /// A flush begins that is no answer to a handshake. False: it must not, because marking has ended.
+  package func beginFlush() -> Bool {
+    state.withLock { state in
+      guard state.isMarking else { return false }
+      // Relaxed: whoever looks has the lock.
+      activeFlushes.add(1, ordering: .relaxed)
+      return true
+    }
+  }
+
+  /// The flush is over: what it has marked is noted.
+  package func endFlush() { activeFlushes.subtract(1, ordering: .releasing) }
 
   /// Marks what the slots hold, a block at a time so that nobody waits long for the lock.
   package func scan() {

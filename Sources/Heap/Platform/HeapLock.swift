@@ -128,6 +128,8 @@ extension WaitWord {
   case registry
   /// Root slots.
   case roots
+  /// Weak references.
+  case weak
   /// Requests for cycles, the collector's threads, the pacing rules, figures.
   case control
   /// A heap's shelves.

@@ -71,6 +71,15 @@ public struct HeapStatistics: Hashable, Sendable {
   /// How long threads were held up.
   public let pauses: PauseHistogram
 
+  /// Weak references that are not nil, as far as known: those that the last collection left, and those
+  /// made since.
+  public let weakReferences: Int
+
+  /// Weak references that have become nil.
+  ///
+  /// Only grows.
+  public let clearedWeakReferences: Int
+
   /// Memory by size class, ascending; class 0, the large objects, first.
   public let bySizeClass: [SizeClassStatistics]
 
@@ -79,7 +88,8 @@ public struct HeapStatistics: Hashable, Sendable {
     allocatedBytes: Int, allocatedObjects: Int, freedObjects: Int, cycleCount: Int,
     forcedCycleCount: Int, minorCycleCount: Int, gcCPUFraction: Double, markTime: Duration,
     assistTime: Duration,
-    sweepTime: Duration, pauses: PauseHistogram, bySizeClass: [SizeClassStatistics]
+    sweepTime: Duration, pauses: PauseHistogram, weakReferences: Int,
+    clearedWeakReferences: Int, bySizeClass: [SizeClassStatistics]
   ) {
     self.liveBytes = liveBytes
     self.heapBytes = heapBytes
@@ -97,6 +107,8 @@ public struct HeapStatistics: Hashable, Sendable {
     self.assistTime = assistTime
     self.sweepTime = sweepTime
     self.pauses = pauses
+    self.weakReferences = weakReferences
+    self.clearedWeakReferences = clearedWeakReferences
     self.bySizeClass = bySizeClass
   }
 
@@ -151,6 +163,8 @@ extension HeapStatistics: CustomStringConvertible {
         ("assistTime", "\(assistTime)"),
         ("sweepTime", "\(sweepTime)"),
         ("pauses", "\(pauses)"),
+        ("weakReferences", "\(weakReferences)"),
+        ("clearedWeakReferences", "\(clearedWeakReferences)"),
       ] + sizes)
   }
 }

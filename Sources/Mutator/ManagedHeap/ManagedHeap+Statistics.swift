@@ -22,6 +22,7 @@ extension ManagedHeap {
     let cycles = counters.cycleCounts
     let pauses = counters.pauses
     let usage = core.pageHeap.usage
+    let weak = core.weak.figures
     let processCPU = max(heap_process_cpu() - startCPU, 1)
     return HeapStatistics(
       liveBytes: counters.liveBytes.load(ordering: .relaxed),
@@ -39,6 +40,7 @@ extension ManagedHeap {
       sweepTime: .nanoseconds(figures.sweepNanoseconds),
       pauses: PauseHistogram(
         buckets: pauses.buckets, totalNanoseconds: pauses.total, maxNanoseconds: pauses.longest),
+      weakReferences: weak.known, clearedWeakReferences: weak.cleared,
       bySizeClass: core.usageBySizeClass.enumerated().map { number, usage in
         let slotSize = SizeClass(UInt8(number)).slotSize
         return .init(

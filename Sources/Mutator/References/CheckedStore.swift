@@ -65,6 +65,14 @@ extension AttachedMutator {
     }
   }
 
+  /// Stops the program if a weak reference that is looked up is none, because its cell has been
+  /// collected.
+  func checkUse(of cell: HeapRef<WeakCell>) {
+    let word = UInt(bitPattern: unsafe cell._raw)
+    StoreCheck.checkUse(
+      of: word, expecting: ManagedHeap.of(self).types.layout(of: .object(WeakCell.self)), by: self)
+  }
+
   /// Calls `body` with every reference of a value that leads to an object, and the layout that the
   /// object should have.
   private func forEachReference(

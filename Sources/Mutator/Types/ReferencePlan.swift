@@ -315,6 +315,10 @@ extension HeapRef: TypedReference {
   static var target: ReferenceTarget { .object(Object.self) }
 }
 
+extension WeakHeapRef: TypedReference {
+  static var target: ReferenceTarget { .object(WeakCell.self) }
+}
+
 extension HeapArray: TypedReference {
   static var target: ReferenceTarget { .array(of: Element.self) }
 }
