@@ -150,6 +150,16 @@ check probe_allocate_string/allocateText 87 changeRun arraySlotSlow HeapMutator.
 check probe_allocate_string/allocateText/HeapMutator.copy 166 memmove memcpy wrongCount \
   tooManyElements UTF8View._foreign _slowEnsureMatchingEncoding sharedUTF8 \
   swift_bridgeObjectRetain
+# Buffers: the metatype of the pair of types costs a call that is a load and a test.
+check probe_allocate_buffer 10 allocateBuffer
+check probe_allocate_buffer/allocateBuffer 143 changeRun bufferSlotSlow fillInPieces checkSlow \
+  instantiateConcreteType
+check probe_buffer_store 38 recordReference recordSlow indexOutOfRange
+check probe_buffer_load 10 indexOutOfRange
+check probe_header_store 32 recordReference recordSlow
+check probe_header_increment 5
+check probe_allocate_contents 8 allocateArray
+check probe_allocate_contents/allocateArray 63 changeRun arraySlotSlow checkSlow instantiateConcreteType
 # Fields.
 check probe_store_reference 31 recordReference recordSlow
 check probe_store_pair 30 recordSlow

@@ -58,10 +58,13 @@ package final class LayoutCatalog: Sendable {
   ///
   /// - Parameter path: the way on from the field, if the field is an enum: `.case pair.0`.
   func field(of layout: HeapLayout, at offset: Int, path: String = "") -> String {
+    if let header = layout.header, offset < Int(layout.elementsOffset) {
+      return field(of: header, at: offset - Int(layout.headerOffset), path: path)
+    }
     let name = entries.withLock { $0[layout.identifier].fieldName }
     switch layout.kind {
     case .object: return "field \(name(offset))\(path)"
-    case .array:
+    case .array, .buffer:
       let (element, inside) = (offset - Int(layout.elementsOffset))
         .quotientAndRemainder(dividingBy: max(Int(layout.size), 1))
       let field = name(inside)

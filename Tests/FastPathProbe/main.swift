@@ -230,6 +230,54 @@ func dictionaryFind(_ dictionary: UInt, _ key: Int) -> UInt {
   return unsafe unsafeBitCast(dictionary[key], to: UInt.self)
 }
 
+/// A call frame.
+struct Frame: HeapObject {
+  var caller: HeapBuffer<Frame, HeapValue>?
+  var pc = 0
+  var node: HeapRef<Node>?
+}
+
+@inline(never) @_silgen_name("probe_allocate_buffer")
+func allocateBuffer(_ mutator: UInt, _ caller: UInt) -> UInt {
+  let mutator = unsafe unsafeBitCast(mutator, to: HeapMutator.self)
+  let frame = unsafe Frame(caller: unsafeBitCast(caller, to: HeapBuffer<Frame, HeapValue>?.self))
+  let buffer = mutator.allocateBuffer(frame, count: 4, repeating: HeapValue.nil)
+  return unsafe unsafeBitCast(buffer, to: UInt.self)
+}
+
+@inline(never) @_silgen_name("probe_buffer_store")
+func bufferStore(_ buffer: UInt, _ index: Int, _ value: UInt) {
+  let buffer = unsafe unsafeBitCast(buffer, to: HeapBuffer<Frame, HeapValue>.self)
+  buffer[index] = unsafe unsafeBitCast(value, to: HeapValue.self)
+}
+
+@inline(never) @_silgen_name("probe_buffer_load")
+func bufferLoad(_ buffer: UInt, _ index: Int) -> UInt {
+  let buffer = unsafe unsafeBitCast(buffer, to: HeapBuffer<Frame, HeapValue>.self)
+  return unsafe unsafeBitCast(buffer[index], to: UInt.self)
+}
+
+@inline(never) @_silgen_name("probe_header_store")
+func headerStore(_ buffer: UInt, _ node: UInt) {
+  let buffer = unsafe unsafeBitCast(buffer, to: HeapBuffer<Frame, HeapValue>.self)
+  buffer.node = unsafe unsafeBitCast(node, to: HeapRef<Node>?.self)
+}
+
+@inline(never) @_silgen_name("probe_header_increment")
+func headerIncrement(_ buffer: UInt) {
+  let buffer = unsafe unsafeBitCast(buffer, to: HeapBuffer<Frame, HeapValue>.self)
+  buffer.pc &+= 1
+}
+
+@inline(never) @_silgen_name("probe_allocate_contents")
+func allocateContents(_ mutator: UInt, _ a: UInt, _ b: UInt) -> UInt {
+  let mutator = unsafe unsafeBitCast(mutator, to: HeapMutator.self)
+  let (a, b) = unsafe (
+    unsafeBitCast(a, to: HeapRef<Node>.self), unsafeBitCast(b, to: HeapRef<Node>.self)
+  )
+  return unsafe unsafeBitCast(mutator.allocateArray([a, b]), to: UInt.self)
+}
+
 let heap = try ManagedHeap()
 let passed = heap.withMutator { mutator in
   let word = unsafe unsafeBitCast(mutator, to: UInt.self)
@@ -280,7 +328,18 @@ let passed = heap.withMutator { mutator in
     dictionaryFind(unsafe unsafeBitCast(table, to: UInt.self), 99) == node,
     dictionaryFind(unsafe unsafeBitCast(table, to: UInt.self), 100) == 0
   else { return false }
-  return valuesAreRight
+  let frame = allocateBuffer(word, 0)
+  for _ in 0..<1000 { _ = allocateBuffer(word, frame) }
+  bufferStore(frame, 3, seven)
+  headerStore(frame, node)
+  headerIncrement(frame)
+  let buffer = unsafe unsafeBitCast(frame, to: HeapBuffer<Frame, HeapValue>.self)
+  let pair = unsafe unsafeBitCast(
+    allocateContents(word, node, node), to: HeapArray<HeapRef<Node>>.self)
+  let buffersAreRight =
+    bufferLoad(frame, 3) == seven && buffer.node == pair[0] && buffer.pc == 1 && pair[0] == pair[1]
+    && buffer.caller == nil
+  return valuesAreRight && buffersAreRight
     && loadElement(unsafe unsafeBitCast(wide, to: UInt.self), 38) == 0
     && loadElement(unsafe unsafeBitCast(wide, to: UInt.self), 37) == node
     && loadReference(node) == 0 && counter.count == 1 && nodes[1] != nil

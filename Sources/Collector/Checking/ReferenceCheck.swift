@@ -56,11 +56,15 @@ extension HeapLayout {
   /// Calls `body` with the offset and the value of each precise reference of an object that leads
   /// to one.
   func forEachPreciseReference(of object: UInt, _ body: (_ offset: Int, _ word: UInt) -> Void) {
+    if let header {
+      let start = headerOffset
+      header.forEachPreciseReference(of: object + start) { body(Int(start) + $0, $1) }
+    }
     unsafe forEachWord(of: object, in: references, body)
   }
 
   /// Calls `body` with the offset and the value of each ambiguous word of an object that may lead to
-  /// one.
+  /// one; of a buffer, in the elements only.
   func forEachAmbiguousWord(of object: UInt, _ body: (_ offset: Int, _ word: UInt) -> Void) {
     unsafe forEachWord(of: object, in: ambiguous, body)
   }
@@ -79,11 +83,11 @@ extension HeapLayout {
   }
 
   /// Calls `body` with the offset of each value in an object: of the object's own, or of each
-  /// element of an array.
+  /// element of an array or a buffer.
   func forEachValue(of object: UInt, _ body: (_ offset: Int) -> Void) {
     switch kind {
     case .object: body(0)
-    case .array:
+    case .array, .buffer:
       for i in 0..<Int(heap_load_word(object)) { body(Int(elementsOffset) + i * Int(size)) }
     }
   }

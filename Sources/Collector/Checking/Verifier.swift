@@ -226,6 +226,16 @@ package final class Verifier: Sendable {
   ) {
     guard !layout.isNoscan else { return }
     layout.forEachPreciseReference(of: object, body)
+    forEachAmbiguousReference(of: object, layout, body)
+  }
+
+  private func forEachAmbiguousReference(
+    of object: UInt, _ layout: HeapLayout, _ body: (_ offset: Int, _ reference: UInt) -> Void
+  ) {
+    if let header = layout.header {
+      let start = layout.headerOffset
+      forEachAmbiguousReference(of: object + start, header) { body(Int(start) + $0, $1) }
+    }
     guard unsafe !layout.ambiguous.isEmpty else { return }
     guard let enumReferences = layouts.enumReferences(of: layout) else {
       return layout.forEachAmbiguousWord(of: object) { offset, word in

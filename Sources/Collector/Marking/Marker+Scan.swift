@@ -43,18 +43,20 @@ extension Marker {
     scanObject(object, page.layout)
   }
 
-  /// Scans a large object or a piece of a large array.
+  /// Scans a large object or a piece of a large array or buffer.
   @inline(never)
   private mutating func scanLarge(_ start: UInt) {
     let span = HeapSpan(holding: start)
     let (object, layout) = (span.base, span.layout)
     if start == object, isChecked { checkReferences(of: object, layout) }
-    guard layout.kind == .array else {
+    guard layout.kind != .object else {
       scannedBytes &+= Int(bitPattern: span.slotSize)
       return scanFields(object, layout)
     }
     let end = object &+ layout.elementsOffset &+ heap_load_word(object) &* layout.size
     if start == object {
+      scanHeader(of: object, layout)
+      guard layout.hasOwnReferences else { return }
       var piece = object &+ Self.pieceSize
       while piece < end {
         push(piece)
@@ -84,7 +86,17 @@ extension Marker {
       scanFields(object, layout)
     case .array:
       scanElements(0..<heap_load_word(object), of: object, layout)
+    case .buffer:
+      scanHeader(of: object, layout)
+      if layout.hasOwnReferences {
+        scanElements(0..<heap_load_word(object), of: object, layout)
+      }
     }
+  }
+
+  /// Scans what lies before the elements of a buffer.
+  private mutating func scanHeader(of object: UInt, _ layout: HeapLayout) {
+    if let header = layout.header { scanFields(object &+ layout.headerOffset, header) }
   }
 
   @inline(__always)
@@ -170,7 +182,11 @@ extension Marker {
   /// Scans the part of an object that lies in `range`.
   private mutating func scanObject(_ object: UInt, _ layout: HeapLayout, within range: Range<UInt>)
   {
-    guard layout.kind == .array else { return scanFields(object, layout, within: range) }
+    guard layout.kind != .object else { return scanFields(object, layout, within: range) }
+    if let header = layout.header {
+      scanFields(object &+ layout.headerOffset, header, within: range)
+    }
+    guard layout.hasOwnReferences else { return }
     let first = object &+ layout.elementsOffset
     guard range.upperBound > first else { return }
     let begin = range.lowerBound > first ? (range.lowerBound &- first) / layout.size : 0

@@ -5,11 +5,13 @@
 //
 // A layout is all that the heap knows about a type. It belongs to a span, not to an object: all
 // slots of a span hold objects of one layout. So the scan loop loads the layout once for up to
-// a thousand objects, and an allocation writes no header. There are two kinds:
+// a thousand objects, and an allocation writes no header. There are three kinds:
 //
 //   object   `size` bytes; references at fixed offsets
 //   array    a count in the first word, elements of `size` bytes from `elementsOffset` on;
 //            references at fixed offsets of each element
+//   buffer   an array with a value between the count and the elements, the header, which has a
+//            layout of its own, of the kind `object`, that no span has
 //
 // A precise offset holds a reference or zero, or in some layouts an immediate (ReferenceWord). An
 // ambiguous one (a payload of an enum) may hold any word. It is looked up as a word of a stack is. Most
@@ -26,6 +28,7 @@
   @usableFromInline package enum Kind: UInt8, Sendable {
     case object
     case array
+    case buffer
   }
 
   @usableFromInline package var kind: Kind
@@ -38,8 +41,12 @@
   /// Bytes of an object, or from one element to the next.
   @usableFromInline package var size: UInt
   @usableFromInline package var alignment: UInt
-  /// Bytes before the first element of an array.
+  /// Bytes before the first element of an array or a buffer.
   @usableFromInline package var elementsOffset: UInt
+  /// Address of the record of a buffer's header, or 0.
+  @usableFromInline package var header: UInt
+  /// Bytes before the header of a buffer.
+  @usableFromInline package var headerOffset: UInt
   @usableFromInline package var referenceCount: Int
   /// Byte offsets of the precise reference words, ascending.
   @usableFromInline package var references: UnsafeMutablePointer<UInt32>
@@ -73,6 +80,18 @@
   @inlinable package var elementsOffset: UInt { unsafe record.pointee.elementsOffset }
   @inlinable package var identifier: Int { unsafe record.pointee.identifier }
   @inlinable @inline(__always) package var type: UInt { unsafe record.pointee.type }
+
+  /// The layout of a buffer's header.
+  @inlinable package var header: HeapLayout? {
+    let header = unsafe record.pointee.header
+    return header == 0 ? nil : HeapLayout(address: header)
+  }
+  @inlinable package var headerOffset: UInt { unsafe record.pointee.headerOffset }
+
+  /// There are references in the object's fields, or in the elements of an array or a buffer.
+  @inlinable package var hasOwnReferences: Bool {
+    unsafe record.pointee.referenceCount + record.pointee.ambiguousCount != 0
+  }
 
   @inlinable package var references: UnsafeBufferPointer<UInt32> {
     unsafe UnsafeBufferPointer(
@@ -111,11 +130,13 @@
     package var hasImmediates: Bool
     package var isTiny: Bool
     package var type: UInt
+    /// What lies before the elements of a buffer, and where.
+    package var header: (layout: HeapLayout, offset: Int)?
 
     package init(
       kind: LayoutRecord.Kind, size: Int, alignment: Int, elementsOffset: Int = 0,
       references: [Int], ambiguous: [Int] = [], hasImmediates: Bool = false,
-      isTiny: Bool = false, type: UInt = 0
+      isTiny: Bool = false, type: UInt = 0, header: (layout: HeapLayout, offset: Int)? = nil
     ) {
       self.kind = kind
       self.size = size
@@ -126,6 +147,7 @@
       self.hasImmediates = hasImmediates
       self.isTiny = isTiny
       self.type = type
+      self.header = header
     }
   }
 
@@ -146,10 +168,14 @@
     }
     unsafe layout.record.initialize(
       to: LayoutRecord(
-        kind: description.kind, isNoscan: offsets == 0, isTiny: description.isTiny,
+        kind: description.kind,
+        isNoscan: offsets == 0 && description.header?.layout.isNoscan ?? true,
+        isTiny: description.isTiny,
         isPlain: description.ambiguous.isEmpty && !description.hasImmediates,
         size: UInt(description.size), alignment: UInt(description.alignment),
         elementsOffset: UInt(description.elementsOffset),
+        header: description.header?.layout.address ?? 0,
+        headerOffset: UInt(description.header?.offset ?? 0),
         referenceCount: description.references.count, references: references,
         ambiguousCount: description.ambiguous.count, ambiguous: ambiguous,
         identifier: identifier, type: description.type))

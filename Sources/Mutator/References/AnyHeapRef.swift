@@ -51,7 +51,7 @@ public struct AnyHeapRef: _HeapNonNullReference {
     unsafe _raw = reference._raw
   }
 
-  /// A reference to the same array or string.
+  /// A reference to the same array, string or buffer.
   @inlinable @inline(__always)
   public init<Reference: _HeapTypedReference>(_ reference: Reference) {
     // SAFETY: a reference is one word.
@@ -92,8 +92,8 @@ public struct AnyHeapRef: _HeapNonNullReference {
     unsafe self.is(type) ? HeapRef(_raw: _raw) : nil
   }
 
-  /// Whether the object is an array of such elements, `HeapArray<Int>.self`, or a string,
-  /// `HeapString.self`.
+  /// Whether the object is an array of such elements, `HeapArray<Int>.self`, a string,
+  /// `HeapString.self`, or a buffer of such types, `HeapBuffer<Frame, Int>.self`.
   ///
   /// - Complexity: O(1), three loads and a compare.
   @inlinable @inline(__always)
@@ -101,7 +101,7 @@ public struct AnyHeapRef: _HeapNonNullReference {
     typeKey == Reference._typeKey
   }
 
-  /// The array or the string, if the object is one of that type; otherwise nil.
+  /// The array, the string or the buffer, if the object is one of that type; otherwise nil.
   ///
   /// - Complexity: O(1), three loads and a compare.
   @inlinable @inline(__always)

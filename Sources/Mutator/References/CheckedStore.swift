@@ -35,22 +35,26 @@ extension AttachedMutator {
     }
   }
 
-  /// Stops the program if a value must not be the first value of an object.
-  func checkFirstValue(of type: Any.Type, at source: UInt) {
+  /// Stops the program if a value must not be the first value of an object, or of a buffer's header.
+  ///
+  /// - Parameter buffer: the name of the buffer's type.
+  func checkFirstValue(of type: Any.Type, at source: UInt, in buffer: String? = nil) {
     forEachReference(in: type, at: source) { reference, expected, path in
       StoreCheck.check(
-        reference.word, expecting: expected, storedInto: "field \(path) of a new \(type)",
-        by: self)
+        reference.word, expecting: expected,
+        storedInto: "field \(path) of a new \(buffer ?? "\(type)")", by: self)
     }
   }
 
   /// Stops the program if a value must not be the first value of an array's elements.
-  func checkElement(_ type: Any.Type, at source: UInt) {
+  ///
+  /// - Parameter holder: the name of the array's or the buffer's type.
+  func checkElement(_ type: Any.Type, at source: UInt, in holder: String? = nil) {
     forEachReference(in: type, at: source) { reference, expected, path in
       let field = path.description.isEmpty ? "" : "field \(path) of "
       StoreCheck.check(
         reference.word, expecting: expected,
-        storedInto: "\(field)the elements of a new HeapArray<\(type)>", by: self)
+        storedInto: "\(field)the elements of a new \(holder ?? "HeapArray<\(type)>")", by: self)
     }
   }
 
@@ -80,8 +84,9 @@ extension AttachedMutator {
     _ body: (ReferencePlan.Found, _ expected: HeapLayout?, _ path: ReferencePath) -> Void
   ) {
     let types = ManagedHeap.of(self).types
-    // SAFETY: the value's address, as the caller says; it is the caller's own copy.
-    let value = unsafe UnsafeRawPointer(bitPattern: source).unsafelyUnwrapped
+    // SAFETY: the value's address, as the caller says; it is the caller's own copy. A value without
+    // bytes may have none.
+    guard let value = unsafe UnsafeRawPointer(bitPattern: source) else { return }
     unsafe ReferencePlan.of(type).walk(value) { reference, path in
       guard !reference.isNoReference else { return }
       body(reference, reference.target.flatMap { types.layout(of: $0) }, path)

@@ -22,9 +22,9 @@ internal import Heap
 
 /// Keeps what a reference leads to alive from outside the heap.
 ///
-/// A root holds a ``HeapRef``, a ``HeapArray``, a ``HeapString``, a ``HeapList``, a ``HeapDictionary``, an
-/// ``AnyHeapRef``, an optional of one, or a ``HeapValue``. It may be shared between threads and dropped on
-/// any of them. It is read and set by threads inside
+/// A root holds a ``HeapRef``, a ``HeapArray``, a ``HeapString``, a ``HeapBuffer``, a ``HeapList``, a
+/// ``HeapDictionary``, an ``AnyHeapRef``, an optional of one, or a ``HeapValue``. It may be shared
+/// between threads and dropped on any of them. It is read and set by threads inside
 /// `withMutator`.
 ///
 /// ```swift
@@ -128,9 +128,9 @@ extension HeapRoot {
   @available(
     *, unavailable,
     message: """
-      a HeapRoot holds a HeapRef, a HeapArray, a HeapString, a container, an AnyHeapRef, an optional of \
-      one, or a HeapValue; put any other value into an object (struct Box: HeapObject { var value: … }) \
-      and keep a HeapRoot of that
+      a HeapRoot holds a HeapRef, a HeapArray, a HeapString, a HeapBuffer, a container, an AnyHeapRef, \
+      an optional of one, or a HeapValue; put any other value into an object (struct Box: HeapObject { \
+      var value: … }) and keep a HeapRoot of that
       """
   )
   public convenience init(_ value: Reference, in mutator: HeapMutator) { fatalError() }

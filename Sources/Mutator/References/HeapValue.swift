@@ -94,7 +94,7 @@ internal import Heap
   @inlinable @inline(__always)
   public init<Object: HeapObject>(_ reference: HeapRef<Object>) { self.init(AnyHeapRef(reference)) }
 
-  /// A reference to an array or a string.
+  /// A reference to an array, a string or a buffer.
   @inlinable @inline(__always)
   public init<Reference: _HeapTypedReference>(_ reference: Reference) {
     self.init(AnyHeapRef(reference))
@@ -131,13 +131,13 @@ internal import Heap
     reference?.as(type)
   }
 
-  /// Whether this is a reference to an array or a string of a type.
+  /// Whether this is a reference to an array, a string or a buffer of a type.
   @inlinable @inline(__always)
   public func `is`<Reference: _HeapTypedReference>(_ type: Reference.Type) -> Bool {
     reference?.is(type) ?? false
   }
 
-  /// The array or the string, if this is a reference to one of a type; otherwise nil.
+  /// The array, the string or the buffer, if this is a reference to one of a type; otherwise nil.
   @inlinable @inline(__always)
   public func `as`<Reference: _HeapTypedReference>(_ type: Reference.Type) -> Reference? {
     reference?.as(type)

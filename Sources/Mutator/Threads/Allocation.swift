@@ -94,6 +94,26 @@ extension AttachedMutator {
     return unsafe try takeSlot(entry)
   }
 
+  // MARK: - Buffers
+
+  /// The address of a slot for a buffer of `count` elements.
+  package func allocateBuffer(_ shape: HeapBufferShape, count: Int) throws(HeapError) -> UInt {
+    // Before the heap is looked at: a handle may have been kept until the heap has ended.
+    requireRunning()
+    let size = HeapLayout.arraySize(
+      count: count, stride: shape.stride, elementsOffset: shape.elementsOffset)
+    guard let size else { throw outOfMemory(.max) }
+    guard let sizeClass = SizeClass.of(size: size, alignment: shape.alignment) else {
+      let types = ManagedHeap.of(self).types
+      return try takeLarge(types.buffers(of: types.buffer(shape), in: .large), size: size)
+    }
+    let entry = unsafe try entry(CacheKey.buffer(shape.buffer, in: sizeClass)) {
+      types throws(HeapError) in
+      try types.buffers(of: types.buffer(shape), in: sizeClass)
+    }
+    return unsafe try takeSlot(entry)
+  }
+
   // MARK: - Large objects
 
   private func takeLarge(_ shelf: SpanShelf, size: Int) throws(HeapError) -> UInt {

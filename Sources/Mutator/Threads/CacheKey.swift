@@ -5,6 +5,7 @@
 //
 //     objects of a type        the address of the type's metatype
 //     arrays of an element     the address of the element's metatype and the size class
+//     buffers of a type        the same of the buffer's metatype, and a bit
 //     slots for tiny values    16, which is no metatype's address
 //
 // The linker knows the address of a metatype, so an allocation needs neither a token from the
@@ -38,6 +39,13 @@ public import Heap
     let number = UInt(sizeClass.number) &+ 1
     // Five places apart: the next element type's metatype is seldom as near.
     return metatype &+ (number &* 5) &<< 4 | number &<< 48
+  }
+
+  /// The key of the buffers of a type whose slots are of a size class.
+  @inlinable @inline(__always)
+  package static func buffer(_ type: Any.Type, in sizeClass: SizeClass) -> UInt {
+    // A buffer may be the element of an array as well.
+    array(of: type, in: sizeClass) | 1 << 63
   }
 
   /// The key of the slots that tiny values share.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of swift-managed-heap. See LICENSE.
 
-// Allocating arrays and bytes. Strings: HeapMutator+Strings.swift.
+// Allocating arrays and bytes. Strings: HeapMutator+Strings.swift. Arrays with contents:
+// HeapMutator+Contents.swift. Buffers: HeapMutator+Buffers.swift.
 //
 // An array's slot comes from the run of its element type and size class. It is found as an object's
 // is, inlined into the caller, with the class of the size in the key:
@@ -73,12 +74,17 @@ extension HeapMutator {
     let elements =
       unsafe slot
       + HeapArrayFormat.elementsOffset(alignment: MemoryLayout<Element>.alignment)
+    unsafe fill(elements: elements, count, value)
+    return unsafe HeapArray(_raw: slot)
+  }
+
+  @inlinable @inline(__always)
+  func fill<Element>(elements: UnsafeMutableRawPointer, _ count: Int, _ value: Element) {
     if count &* MemoryLayout<Element>.stride <= Self.fillPiece {
       unsafe elements.initializeMemory(as: Element.self, repeating: value, count: count)
     } else {
       unsafe fillInPieces(elements, count, value)
     }
-    return unsafe HeapArray(_raw: slot)
   }
 
   /// Bytes filled between two safepoints.
@@ -162,14 +168,26 @@ extension HeapMutator {
   /// The slot of an array from the run of its key, or nil when the slow half is to find one.
   @inlinable @inline(__always)
   func fastArraySlot<Element>(_ type: Element.Type, count: Int) -> UnsafeMutableRawPointer? {
-    let (stride, alignment) = (MemoryLayout<Element>.stride, MemoryLayout<Element>.alignment)
-    let offset = HeapArrayFormat.elementsOffset(alignment: alignment)
+    let alignment = MemoryLayout<Element>.alignment
+    return unsafe fastSlot(
+      offset: HeapArrayFormat.elementsOffset(alignment: alignment),
+      stride: MemoryLayout<Element>.stride, alignment: alignment, count: count
+    ) { CacheKey.array(of: type, in: $0) }
+  }
+
+  /// The slot of a count and elements from `offset` on, from the run of the key for its size class,
+  /// or nil when the slow half is to find one.
+  @inlinable @inline(__always)
+  func fastSlot(
+    offset: Int, stride: Int, alignment: Int, count: Int, key: (SizeClass) -> UInt
+  ) -> UnsafeMutableRawPointer? {
     let most = (SizeClass.maxSmallSize &- offset) / max(stride, 1)
     // Slots of most classes are aligned to words only. A negative count is larger than any.
-    guard alignment <= 8, UInt(bitPattern: count) <= UInt(bitPattern: most),
+    guard offset <= SizeClass.maxSmallSize, alignment <= 8,
+      UInt(bitPattern: count) <= UInt(bitPattern: most),
       let sizeClass = SizeClass.of(size: offset &+ count &* stride)
     else { return nil }
-    let key = CacheKey.array(of: type, in: sizeClass)
+    let key = key(sizeClass)
     let state = unsafe attached.state
     let home = ThreadCache.home(of: key, mask: unsafe state.pointee.cache.mask)
     let entry = unsafe state.pointee.cache.entries + Int(bitPattern: home)

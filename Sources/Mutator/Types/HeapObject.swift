@@ -33,10 +33,10 @@
 /// ```
 ///
 /// Fields may be numbers and other trivially copyable values (`@convention(c)` functions too),
-/// ``HeapRef``, ``HeapArray``, ``HeapString``, ``HeapList``, ``HeapDictionary``, ``AnyHeapRef``,
-/// ``HeapValue``, ``WeakHeapRef``, and nested structs, tuples, optionals, inline arrays and enums made
-/// of these. A type with any other field is refused when its first object is allocated, or by
-/// ``ManagedHeap/register(_:)``, with the name of the field and what to use instead.
+/// ``HeapRef``, ``HeapArray``, ``HeapString``, ``HeapBuffer``, ``HeapList``, ``HeapDictionary``,
+/// ``AnyHeapRef``, ``HeapValue``, ``WeakHeapRef``, and nested structs, tuples, optionals, inline arrays
+/// and enums made of these. A type with any other field is refused when its first object is allocated,
+/// or by ``ManagedHeap/register(_:)``, with the name of the field and what to use instead.
 ///
 /// Fields are read and written through a reference, `node.left`. A field that is called
 /// `description`, `debugDescription`, `hashValue`, `pointee`, `load`, `store`, `exchange` or

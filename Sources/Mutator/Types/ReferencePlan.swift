@@ -302,6 +302,7 @@ extension ReferencePlan {
 enum ReferenceTarget: Sendable {
   case object(Any.Type)
   case array(of: Any.Type)
+  case buffer(Any.Type)
   /// An object of any type, or none: the word may be an immediate.
   case anyValue
 }
@@ -325,6 +326,10 @@ extension HeapArray: TypedReference {
 
 extension HeapString: TypedReference {
   static var target: ReferenceTarget { .array(of: Byte.self) }
+}
+
+extension HeapBuffer: TypedReference {
+  static var target: ReferenceTarget { .buffer(Self.self) }
 }
 
 extension HeapValue: TypedReference {

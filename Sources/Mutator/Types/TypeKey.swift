@@ -6,6 +6,7 @@
 //     an object of a type      the address of the type's metatype
 //     an array                 the address of the element's metatype, and 1
 //     a string                 the same, of a type of bytes that only strings have
+//     a buffer                 the address of the buffer's metatype, and 2
 //     tiny values              0: a slot that they share has no type of its own
 //
 // Metatypes are aligned to words, so the low bits are free. A span holds objects of one layout, so
@@ -30,10 +31,17 @@ public import Heap
     unsafe unsafeBitCast(element, to: UInt.self) | array
   }
 
+  /// The key of the buffers of a type.
+  @inlinable @inline(__always)
+  package static func buffer(_ type: Any.Type) -> UInt {
+    unsafe unsafeBitCast(type, to: UInt.self) | buffer
+  }
+
   /// The key of the slots that tiny values share.
   package static var tiny: UInt { 0 }
 
   @inlinable static var array: UInt { 1 }
+  @inlinable static var buffer: UInt { 2 }
   @inlinable static var kinds: UInt { 7 }
 
   /// The key of the object at an address.

@@ -12,8 +12,9 @@
 //
 //     shelves    metatype of an object, or the key of the tiny slots  →  shelf
 //     elements   metatype of an element                               →  layout of its arrays
+//     buffers    metatype of a buffer                                 →  layout of such buffers
 //
-// Guarded by: the locks of the two tables, which are never held together.
+// Guarded by: the locks of the tables, no two of which are held together.
 
 internal import Collector
 package import Heap
@@ -23,6 +24,7 @@ package final class TypeTable: Sendable {
   private let core: CollectedHeap
   private let shelves = MetatypeTable()
   private let elements = MetatypeTable()
+  private let buffers = MetatypeTable()
 
   init(core: CollectedHeap) { self.core = core }
 
@@ -99,6 +101,38 @@ package final class TypeTable: Sendable {
     try shelf(for: layout, in: sizeClass)
   }
 
+  // MARK: - Buffers
+
+  /// The layout of the buffers of a type.
+  func buffer(_ shape: HeapBufferShape) throws(HeapError) -> HeapLayout {
+    let key = Self.key(shape.buffer)
+    if let layout = buffers.find(key) { return HeapLayout(address: layout) }
+    let layout = try Self.checkedLayout(shape.header)
+    let map = try FieldMap.find(shape.element)
+    let address = try buffers.find(key) { () throws(HeapError) -> UInt in
+      let header = try register(
+        HeapLayout.Description(
+          kind: .object, size: layout.size, alignment: layout.alignment,
+          references: layout.references, ambiguous: layout.ambiguous,
+          hasImmediates: layout.hasImmediates),
+        layout.typeName, of: shape.header)
+      return try register(
+        HeapLayout.Description(
+          kind: .buffer, size: map.stride, alignment: shape.alignment,
+          elementsOffset: shape.elementsOffset, references: unsafe map.references.map { Int($0) },
+          ambiguous: unsafe map.ambiguous.map { Int($0) }, hasImmediates: map.hasImmediates,
+          type: TypeKey.buffer(shape.buffer), header: (header, shape.headerOffset)),
+        TypeKey.name(of: TypeKey.buffer(shape.buffer)), of: shape.element
+      ).address
+    }
+    return HeapLayout(address: address)
+  }
+
+  /// Where buffers of a layout come from in a size class.
+  func buffers(of layout: HeapLayout, in sizeClass: SizeClass) throws(HeapError) -> SpanShelf {
+    try shelf(for: layout, in: sizeClass)
+  }
+
   // MARK: - References
 
   /// The layout of what a reference leads to; nil when the heap has met no such type.
@@ -108,6 +142,8 @@ package final class TypeTable: Sendable {
       shelves.find(Self.key(type)).map { SpanShelf(address: $0).layout }
     case .array(let element):
       elements.find(Self.key(element)).map { HeapLayout(address: $0) }
+    case .buffer(let type):
+      buffers.find(Self.key(type)).map { HeapLayout(address: $0) }
     case .anyValue: nil
     }
   }
@@ -116,7 +152,7 @@ package final class TypeTable: Sendable {
 
   /// Makes a layout known.
   ///
-  /// - Parameter type: of an object, or of an array's element: names the fields.
+  /// - Parameter type: of an object, of a buffer's header, or of an element: names the fields.
   private func register(
     _ description: HeapLayout.Description, _ name: String, of type: Any.Type
   ) throws(HeapError) -> HeapLayout {
