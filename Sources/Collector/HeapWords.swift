@@ -62,6 +62,9 @@ package struct HeapWords: ~Copyable {
   /// Bytes allocated as far as accounted: marked in the last cycle, plus what was taken since.
   package let allocatedBytes = Atomic<Int>(0)
 
+  /// Bytes outside of the heap that its objects stand for; they are in `allocatedBytes`, too.
+  package let externalBytes = Atomic<Int>(0)
+
   private let allocation = CacheLine()
 
   /// Mutators in the midst of taking and sweeping an unswept span.

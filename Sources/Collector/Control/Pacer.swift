@@ -33,6 +33,9 @@ internal import Synchronization
     var before = 0
     /// Bytes that the last marking found dead.
     var dead = 0
+    /// Bytes outside of the heap that the figures above count: as of the last marking, and no more
+    /// than there are now.
+    var external = 0
     /// Bytes of what the last marking found live that do not raise the goal.
     var excess = 0
     /// Bytes allocated while the last cycle marked, and while the last full one did.
@@ -103,6 +106,39 @@ internal import Synchronization
     }
   }
 
+  // MARK: - External memory
+
+  /// Far more than there is, and far from what a sum could not hold.
+  private static var mostExternal: Int { 1 << 56 }
+
+  /// Memory outside of the heap has been taken (or given back, if negative) that goes when objects do.
+  ///
+  /// It counts as if the objects were so much larger: for the goal, and for the limit.
+  package func adjustExternal(by bytes: Int) {
+    // Relaxed: quantities.
+    let (_, total) = unsafe words.pointee.externalBytes.wrappingAdd(bytes, ordering: .relaxed)
+    require(
+      total >= 0 && total <= Self.mostExternal,
+      "adjustExternalMemory(by: \(bytes)): the heap's external memory would be \(total) bytes; what "
+        + "is given back must have been taken, and no machine has more than \(Self.mostExternal)")
+    unsafe words.pointee.allocatedBytes.wrappingAdd(bytes, ordering: .relaxed)
+    if bytes > 0 { requestIfDue() } else { forgetExternal(above: total) }
+  }
+
+  /// Lowers the goal where it counts external memory that is there no longer.
+  ///
+  /// What dead objects stand for is given back after the cycle that has found them dead, which has
+  /// counted it as live. With that, each goal would be twice the one before.
+  private func forgetExternal(above total: Int) {
+    decide { state in
+      let gone = max(state.external - total, 0)
+      state.external -= gone
+      state.live = max(state.live - gone, 0)
+      state.liveAfterFull = max(state.liveAfterFull - gone, 0)
+      state.atEnd = max(state.atEnd - gone, 0)
+    }
+  }
+
   // MARK: - A cycle
 
   /// What the cycle that begins now is to be.
@@ -130,8 +166,12 @@ internal import Synchronization
   /// Marking has ended, and has found `marked` bytes. The rest is dead.
   package func markingEnded(marked: Int) {
     let allocated = unsafe words.pointee.allocatedBytes.load(ordering: .relaxed)
+    // What changes between this load and the last one counts wrong until the next cycle.
+    let external = unsafe words.pointee.externalBytes.load(ordering: .relaxed)
     let goal = unsafe words.pointee.goal.load(ordering: .relaxed)
+    let marked = marked.saturatingAdd(external)
     state.withLock { state in
+      state.external = external
       state.dead = allocated - marked
       state.black = allocated - state.before
       state.excess = Self.excess(
@@ -161,9 +201,11 @@ internal import Synchronization
   ///   - time: nanoseconds of processor time that it has taken.
   package func cycleEnded(_ kind: CycleKind, live: Int, roots: Int, time: Int) {
     decide { state in
+      let live = live.saturatingAdd(state.external)
       unsafe words.pointee.allocatedBytes.subtract(state.dead, ordering: .relaxed)
       state.minorControl.cycleEnded(
-        kind, old: state.atEnd, young: state.before - state.atEnd, freed: state.dead, time: time)
+        kind, old: state.atEnd, young: max(state.before - state.atEnd, 0), freed: state.dead,
+        time: time)
       let allocated = max(live + state.dead - state.atEnd, 0)
       state.sinceFull = kind == .full ? 0 : state.sinceFull.saturatingAdd(allocated)
       state.atEnd = live

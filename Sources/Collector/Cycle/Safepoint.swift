@@ -81,6 +81,23 @@ internal import Synchronization
     if unsafe total >= words.pointee.trigger.load(ordering: .relaxed) { requests.request() }
   }
 
+  /// A thread has taken memory outside of the heap that goes when objects do, or given it back.
+  ///
+  /// Taking is like the allocation of a large object: it lets the collector catch up first, and is a
+  /// debt while the collector marks.
+  package func adjustExternal(by bytes: Int, _ mutator: AttachedMutator, _ pacer: Pacer) {
+    if bytes > 0 {
+      poll(mutator)
+      waitForCycle(toTake: bytes)
+      // Relaxed: who pays looks again.
+      if unsafe words.pointee.isMarking.load(ordering: .relaxed) {
+        unsafe mutator.state.pointee.assistDebt = mutator.state.pointee.assistDebt.saturatingAdd(
+          bytes)
+      }
+    }
+    pacer.adjustExternal(by: bytes)
+  }
+
   // MARK: - Waiting
 
   // On a machine with fewer processors than busy threads the collector's may not have run yet, or

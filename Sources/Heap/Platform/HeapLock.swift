@@ -122,6 +122,8 @@ extension WaitWord {
 @frozen @usableFromInline package enum LockRank: UInt8, CaseIterable, Sendable {
   /// Who verifies, in the whole process.
   case verifier
+  /// The references of a root array.
+  case rootArrays
   /// Types that a heap has met; layouts that were derived.
   case types
   /// Attaching, detaching, posting.

@@ -25,6 +25,9 @@ public struct HeapStatistics: Hashable, Sendable {
   /// Bytes at which the current or the next collection aims to finish; `Int.max` when off.
   public let heapGoal: Int
 
+  /// Bytes outside of the heap that ``HeapMutator/adjustExternalMemory(by:)`` has told of.
+  public let externalBytes: Int
+
   /// Address space taken from the system for arenas and side tables, backed by memory or not.
   public let mappedBytes: Int
 
@@ -84,16 +87,16 @@ public struct HeapStatistics: Hashable, Sendable {
   public let bySizeClass: [SizeClassStatistics]
 
   package init(
-    liveBytes: Int, heapBytes: Int, heapGoal: Int, mappedBytes: Int, releasedBytes: Int,
-    allocatedBytes: Int, allocatedObjects: Int, freedObjects: Int, cycleCount: Int,
-    forcedCycleCount: Int, minorCycleCount: Int, gcCPUFraction: Double, markTime: Duration,
-    assistTime: Duration,
-    sweepTime: Duration, pauses: PauseHistogram, weakReferences: Int,
-    clearedWeakReferences: Int, bySizeClass: [SizeClassStatistics]
+    liveBytes: Int, heapBytes: Int, heapGoal: Int, externalBytes: Int, mappedBytes: Int,
+    releasedBytes: Int, allocatedBytes: Int, allocatedObjects: Int, freedObjects: Int,
+    cycleCount: Int, forcedCycleCount: Int, minorCycleCount: Int, gcCPUFraction: Double,
+    markTime: Duration, assistTime: Duration, sweepTime: Duration, pauses: PauseHistogram,
+    weakReferences: Int, clearedWeakReferences: Int, bySizeClass: [SizeClassStatistics]
   ) {
     self.liveBytes = liveBytes
     self.heapBytes = heapBytes
     self.heapGoal = heapGoal
+    self.externalBytes = externalBytes
     self.mappedBytes = mappedBytes
     self.releasedBytes = releasedBytes
     self.allocatedBytes = allocatedBytes
@@ -150,6 +153,7 @@ extension HeapStatistics: CustomStringConvertible {
         ("liveBytes", ByteSize.text(liveBytes)),
         ("heapBytes", ByteSize.text(heapBytes)),
         ("heapGoal", ByteSize.text(heapGoal)),
+        ("externalBytes", ByteSize.text(externalBytes)),
         ("mappedBytes", ByteSize.text(mappedBytes)),
         ("releasedBytes", ByteSize.text(releasedBytes)),
         ("allocatedBytes", ByteSize.text(allocatedBytes)),

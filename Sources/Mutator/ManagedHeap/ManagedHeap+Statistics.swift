@@ -28,6 +28,7 @@ extension ManagedHeap {
       liveBytes: counters.liveBytes.load(ordering: .relaxed),
       heapBytes: figures.allocatedBytes - figures.freedBytes,
       heapGoal: unsafe core.words.pointee.fullGoal.load(ordering: .relaxed),
+      externalBytes: unsafe core.words.pointee.externalBytes.load(ordering: .relaxed),
       mappedBytes: usage.arenaBytes + core.pageHeap.metadataBytes,
       releasedBytes: usage.releasedBytes,
       allocatedBytes: figures.allocatedBytes, allocatedObjects: figures.allocatedObjects,

@@ -170,6 +170,15 @@ public final class ManagedHeap: Sendable {
   /// Set in the configuration.
   public var hardLimit: Int? { configuration.hardLimit }
 
+  /// Tells the heap of memory outside of it that is taken because of its objects, and goes when they
+  /// do: from a thread that is not attached.
+  ///
+  /// See ``HeapMutator/adjustExternalMemory(by:)``. This call waits for nothing.
+  ///
+  /// - Parameter bytes: how many more; negative when memory has been given back.
+  /// - Precondition: no more is given back than was taken.
+  public func adjustExternalMemory(by bytes: Int) { core.pacer.adjustExternal(by: bytes) }
+
   // MARK: - Types
 
   /// Makes a type known before its first object, and says how its objects are laid out.

@@ -87,7 +87,7 @@ public final class HeapRoot<Reference>: Sendable {
 
   /// The reference as the word that the collector reads. Stops the program if it leads into
   /// another heap: that heap would not look here.
-  fileprivate static func word(
+  static func word(
     of reference: Reference, checkedBy mutator: HeapMutator
   ) -> UInt where Reference: _HeapReferenceWord {
     let attached = mutator.attached
@@ -99,7 +99,8 @@ public final class HeapRoot<Reference>: Sendable {
     return word
   }
 
-  private func check(_ mutator: HeapMutator) {
+  /// Stops the program if a mutator may not use the root.
+  func check(_ mutator: HeapMutator) {
     mutator.attached.requireRunning()
     require(
       mutator.attached.belongs(to: heap.core),

@@ -203,6 +203,29 @@ public import Heap
     return HeapMutator(attached)
   }
 
+  /// Tells the heap of memory outside of it that is taken because of its objects, and goes when they do.
+  ///
+  /// A small object may stand for a large buffer, an image or a file. The collector sees the object
+  /// only, and would leave it for longer than the memory allows. Bytes that are told count towards the
+  /// goal and ``ManagedHeap/memoryLimit`` as if objects were so much larger. They do not count towards
+  /// ``ManagedHeap/hardLimit``.
+  ///
+  /// ```swift
+  /// let pixels = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 16)
+  /// mutator.adjustExternalMemory(by: size)
+  /// …
+  /// pixels.deallocate()
+  /// mutator.adjustExternalMemory(by: -size)
+  /// ```
+  ///
+  /// - Parameter bytes: how many more; negative when memory has been given back.
+  /// - Precondition: no more is given back than was taken.
+  /// - Complexity: O(1). Taking may wait for a collection, as allocating does.
+  public func adjustExternalMemory(by bytes: Int) {
+    attached.requireRunning()
+    attached.heap.safepoints.adjustExternal(by: bytes, attached, attached.heap.pacer)
+  }
+
   /// A full collection: when it returns, everything that was unreachable at the call is swept.
   public func collect() {
     attached.requireRunning()
