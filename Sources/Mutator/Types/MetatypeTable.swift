@@ -137,6 +137,15 @@ internal import Synchronization
     current.store(new, ordering: .releasing)
   }
 
+  /// Calls `body` with the value of every key. Nobody adds a key meanwhile.
+  package func forEachValue(_ body: (UInt) -> Void) {
+    let words = unsafe Self.words(current.load(ordering: .acquiring))
+    for place in 0...Int(unsafe words[0].load(ordering: .relaxed)) {
+      let key = unsafe words[1 + 2 * place].load(ordering: .acquiring)
+      if key != 0 { body(unsafe words[2 + 2 * place].load(ordering: .relaxed)) }
+    }
+  }
+
   /// The number of keys, and the bytes of all tables.
   package var measures: (keys: Int, bytes: Int) {
     state.withLock { state in
