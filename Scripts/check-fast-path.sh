@@ -180,6 +180,12 @@ check probe_value_array_store 41 recordReference recordSlow indexOutOfRange
 check probe_add_values 20
 check probe_value_as 25
 check probe_box_double 22 allocateSlow
+# Lists and dictionaries. Looking for a number asks the standard library for its hash.
+check probe_list_load 11 indexOutOfRange
+check probe_list_append 60 HeapList.grow recordReference recordSlow
+check probe_list_sum 37
+check probe_dictionary_find 7 HeapDictionary.subscript
+check probe_dictionary_find/HeapDictionary.subscript 55 Hasher._hash damaged
 check probe_safepoint 9 safepointSlow
 
 echo "$((checks - failures)) passed, $failures failed"

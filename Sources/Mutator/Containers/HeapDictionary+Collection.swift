@@ -52,7 +52,7 @@ extension HeapDictionary: Collection {
   ///
   /// - Complexity: O(1) on average, beside the hash and a comparison of the key.
   @inlinable public func index(forKey key: Key) -> Index? {
-    find(Self.tag(of: key), { $0 == key }).map { Index($0.entry) }
+    find(Self.hash(of: key), { $0 == key }).map { Index($0.entry) }
   }
 
   /// Goes through the pairs in the order in which their keys were added.
@@ -64,7 +64,9 @@ extension HeapDictionary: Collection {
     @usableFromInline let entries: Entries
     @usableFromInline let end: Int
     @usableFromInline var changes: Int
-    @usableFromInline var entry = 0
+    /// The bits of 32 entries, from this one on, that are still to come.
+    @usableFromInline var first = 0
+    @usableFromInline var left: UInt32
 
     @inlinable init(_ dictionary: HeapDictionary) {
       self.dictionary = dictionary
@@ -72,27 +74,40 @@ extension HeapDictionary: Collection {
       entries = dictionary.entries
       // Of these two objects, whatever other threads do.
       end = Swift.min(entries.used, index.capacity)
+      left = unsafe end > 0 ? index.bits(0).pointee : 0
       changes = dictionary.changes
     }
 
     /// The next pair, or nil after the last.
     ///
     /// - Precondition: no key was added or removed since the iterator was made.
-    @inlinable public mutating func next() -> Element? { nextOffset().map(pair) }
-
-    @inlinable mutating func nextOffset() -> Int? {
-      requireUnchanged()
-      let found = index.next(from: entry, before: end)
-      guard found < end else { return nil }
-      entry = found &+ 1
-      return found
+    @inlinable @inline(__always) public mutating func next() -> Element? {
+      guard let entry = nextEntry() else { return nil }
+      return pair(entry)
     }
 
-    @inlinable func pair(_ entry: Int) -> Element {
+    @inlinable @inline(__always) mutating func nextEntry() -> Int? {
+      requireUnchanged()
+      while left == 0 {
+        first &+= 32
+        guard first < end else {
+          // So that the next step ends here, too.
+          first &-= 32
+          return nil
+        }
+        left = unsafe index.bits(first &>> 5).pointee
+      }
+      let entry = first &+ left.trailingZeroBitCount
+      left &= left &- 1
+      // No entry behind the end is there, unless another thread adds one.
+      return entry < end ? entry : nil
+    }
+
+    @inlinable @inline(__always) func pair(_ entry: Int) -> Element {
       (entries.key(entry).load(), entries.value(entry).load())
     }
 
-    @inlinable func requireUnchanged() {
+    @inlinable @inline(__always) func requireUnchanged() {
       guard dictionary.changes == changes else {
         ContainerFailure.changedInLoop("HeapDictionary")
       }
@@ -103,7 +118,7 @@ extension HeapDictionary: Collection {
   }
 
   /// An iterator over the pairs.
-  @inlinable public func makeIterator() -> Iterator { Iterator(self) }
+  @inlinable @inline(__always) public func makeIterator() -> Iterator { Iterator(self) }
 
   // MARK: - Keys and values
 

@@ -5,7 +5,7 @@
 //
 //   1. allocate an index and a storage for entries; each is a safepoint
 //   2. copy the entries that are there, one behind the other
-//   3. put their new numbers into the new index, in the order of the old one
+//   3. put their new numbers into the new index, with the hashes that the old one has
 //   4. store both into the dictionary's object
 //
 // No code of the program runs meanwhile, so nothing changes between the steps. The old index and the old
@@ -65,11 +65,12 @@ extension HeapDictionary {
       used: Swift.min(oldEntries.used, oldEntries.capacity), to: entries.address(of: 0),
       capacity: entries.capacity, stride: MemoryLayout<DictionaryEntry<Key, Value>>.stride)
     entries.used = copied
-    new.fill(from: oldIndex)
+    new.fill(from: oldIndex, before: oldEntries.used)
     // The entries first: another thread that reads an old index may then miss a key, and no more.
     entriesSlot.store(entries)
     indexSlot.store(new.words)
     oldEntries.keepAlive()
     oldIndex.words.keepAlive()
+    new.words.keepAlive()
   }
 }

@@ -34,7 +34,7 @@
 /// What a dictionary refers to.
 @frozen @usableFromInline package struct DictionaryObject<Key: Hashable, Value>: HeapObject {
   /// The words of a DictionaryIndex. Invariant: byte 0 of the object.
-  @usableFromInline var index: HeapArray<UInt>
+  @usableFromInline var index: HeapArray<UInt32>
   /// Invariant: byte 8 of the object.
   @usableFromInline var entries: ElementStorage<DictionaryEntry<Key, Value>>
   /// Invariant: byte 16 of the object.
@@ -130,7 +130,7 @@ public struct HeapDictionary<Key: Hashable, Value>: _HeapNonNullReference {
 
   // MARK: - The object
 
-  @inlinable var indexSlot: HeapSlot<HeapArray<UInt>> {
+  @inlinable var indexSlot: HeapSlot<HeapArray<UInt32>> {
     @inline(__always) get { unsafe HeapSlot(object._raw) }
   }
 
@@ -168,12 +168,12 @@ public struct HeapDictionary<Key: Hashable, Value>: _HeapNonNullReference {
     @usableFromInline let index: DictionaryIndex
     @usableFromInline let entries: Entries
     /// Where the entry is in the index.
-    @usableFromInline let place: UInt
+    @usableFromInline let place: UInt32
     /// Below what was in use of `entries` when it was found.
     @usableFromInline let entry: Int
 
     @inlinable @inline(__always)
-    init(_ index: DictionaryIndex, _ entries: Entries, _ place: UInt, _ entry: Int) {
+    init(_ index: DictionaryIndex, _ entries: Entries, _ place: UInt32, _ entry: Int) {
       self.index = index
       self.entries = entries
       self.place = place
@@ -187,25 +187,25 @@ public struct HeapDictionary<Key: Hashable, Value>: _HeapNonNullReference {
 
   /// The bits of a key's hash that the index has.
   @inlinable @inline(__always)
-  static func tag(of key: some Hashable) -> UInt {
+  static func hash(of key: some Hashable) -> UInt32 {
     // As the standard library's dictionary asks: one call for the common types.
-    UInt(bitPattern: key._rawHashValue(seed: 0)) & 0xffff_ffff
+    UInt32(truncatingIfNeeded: key._rawHashValue(seed: 0))
   }
 
   /// The entry of the key for which `isKey` is true.
   ///
-  /// - Parameter tag: of that key's hash.
+  /// - Parameter hash: of that key.
   @inlinable @inline(__always)
-  func find(_ tag: UInt, _ isKey: (Key) -> Bool) -> Found? {
+  func find(_ hash: UInt32, _ isKey: (Key) -> Bool) -> Found? {
     let (index, entries) = (self.index, self.entries)
     let mask = index.mask
-    var place = tag & mask
+    var place = hash & mask
     var left = mask
     while true {
       let word = unsafe index.place(place).pointee
       if word == 0 { return nil }
-      if word &>> 32 == tag {
-        let entry = DictionaryIndex.entry(word)
+      if DictionaryIndex.matches(word, hash, mask) {
+        let entry = DictionaryIndex.entry(word, mask)
         // False only if another thread changes the dictionary.
         if entry < entries.used, isKey(entries.key(entry).load()) {
           return Found(index, entries, place, entry)
@@ -223,7 +223,7 @@ public struct HeapDictionary<Key: Hashable, Value>: _HeapNonNullReference {
   ///
   /// - Complexity: O(1) on average, beside the hash and a comparison of the key.
   @inlinable public subscript(key: Key) -> Value? {
-    find(Self.tag(of: key)) { $0 == key }?.value.load()
+    find(Self.hash(of: key)) { $0 == key }?.value.load()
   }
 
   /// The value of a key, or another one if the key is not there.
@@ -249,10 +249,10 @@ public struct HeapDictionary<Key: Hashable, Value>: _HeapNonNullReference {
   public func updateValue(
     _ value: Value, forKey key: Key, in mutator: HeapMutator
   ) -> Value? {
-    let tag = Self.tag(of: key)
-    if let found = find(tag, { $0 == key }) { return Self.replace(found, value) }
+    let hash = Self.hash(of: key)
+    if let found = find(hash, { $0 == key }) { return Self.replace(found, value) }
     while !hasRoom { grow(mutator) }
-    insert(key, value, tag)
+    insert(key, value, hash)
     return nil
   }
 
@@ -265,10 +265,10 @@ public struct HeapDictionary<Key: Hashable, Value>: _HeapNonNullReference {
   public func tryUpdateValue(
     _ value: Value, forKey key: Key, in mutator: HeapMutator
   ) throws(HeapError) -> Value? {
-    let tag = Self.tag(of: key)
-    if let found = find(tag, { $0 == key }) { return Self.replace(found, value) }
+    let hash = Self.hash(of: key)
+    if let found = find(hash, { $0 == key }) { return Self.replace(found, value) }
     while !hasRoom { try tryGrow(toHold: count &+ 1, mutator) }
-    insert(key, value, tag)
+    insert(key, value, hash)
     return nil
   }
 
@@ -289,14 +289,14 @@ public struct HeapDictionary<Key: Hashable, Value>: _HeapNonNullReference {
   public func value<Failure: Error>(
     forKey key: Key, in mutator: HeapMutator, orInsert make: () throws(Failure) -> Value
   ) throws(Failure) -> Value {
-    let tag = Self.tag(of: key)
-    if let found = find(tag, { $0 == key }) { return found.value.load() }
+    let hash = Self.hash(of: key)
+    if let found = find(hash, { $0 == key }) { return found.value.load() }
     let before = changes
     let value = try make()
     // The value's maker may have added the key itself.
-    if changes != before, let found = find(tag, { $0 == key }) { return found.value.load() }
+    if changes != before, let found = find(hash, { $0 == key }) { return found.value.load() }
     while !hasRoom { grow(mutator) }
-    insert(key, value, tag)
+    insert(key, value, hash)
     return value
   }
 
@@ -318,7 +318,7 @@ public struct HeapDictionary<Key: Hashable, Value>: _HeapNonNullReference {
 
   /// Adds a key that is not there.
   @inlinable @inline(__always)
-  func insert(_ key: Key, _ value: Value, _ tag: UInt) {
+  func insert(_ key: Key, _ value: Value, _ hash: UInt32) {
     let (index, entries) = (self.index, self.entries)
     let used = entries.used
     // There was room a moment ago.
@@ -328,7 +328,7 @@ public struct HeapDictionary<Key: Hashable, Value>: _HeapNonNullReference {
     entries.key(used).store(key)
     entries.value(used).store(value)
     entries.used = used &+ 1
-    index.insert(tag, used)
+    index.insert(hash, used)
     count &+= 1
     changes &+= 1
   }
@@ -342,7 +342,7 @@ public struct HeapDictionary<Key: Hashable, Value>: _HeapNonNullReference {
   /// - Complexity: O(1) on average, beside the hash and a comparison of the key.
   @discardableResult @inlinable
   public func removeValue(forKey key: Key) -> Value? {
-    guard let found = find(Self.tag(of: key), { $0 == key }) else { return nil }
+    guard let found = find(Self.hash(of: key), { $0 == key }) else { return nil }
     let value = found.value.load()
     remove(found)
     return value
@@ -395,16 +395,15 @@ public struct HeapDictionary<Key: Hashable, Value>: _HeapNonNullReference {
     where shouldBeRemoved: (Element) throws(Failure) -> Bool
   ) throws(Failure) {
     var iterator = makeIterator()
-    while let offset = iterator.nextOffset() {
-      let (key, value) = iterator.pair(offset)
+    while let entry = iterator.nextEntry() {
+      let (key, value) = iterator.pair(entry)
       guard try shouldBeRemoved((key, value)) else { continue }
       iterator.requireUnchanged()
-      let tag = Self.tag(of: key)
       // By its number: the key may be no more equal to itself than a NaN is.
-      guard let place = iterator.index.place(of: offset, tag) else {
+      guard let place = iterator.index.place(of: entry) else {
         ContainerFailure.damaged("HeapDictionary")
       }
-      remove(Found(iterator.index, iterator.entries, place, offset))
+      remove(Found(iterator.index, iterator.entries, place, entry))
       iterator.expectChange()
     }
   }
@@ -437,7 +436,7 @@ extension HeapDictionary where Key == HeapString {
   @inlinable public subscript(text: some StringProtocol) -> Value? {
     unsafe HeapString.withUTF8(of: text) { bytes in
       let key = unsafe HeapString.Bytes(bytes)
-      return find(Self.tag(of: key)) { unsafe $0.isEqual(toBytes: key.bytes) }?.value.load()
+      return find(Self.hash(of: key)) { unsafe $0.isEqual(toBytes: key.bytes) }?.value.load()
     }
   }
 }
