@@ -3,6 +3,7 @@
 
 // Arrays with contents: from closures that allocate and fail, inline arrays, collections, and arrays.
 
+import CHeapShims
 import Collector
 import Heap
 import Mutator
@@ -115,18 +116,21 @@ private struct Refusal: Error, Equatable { var index: Int }
 
   @Test("numbers from a closure are what it returned, and a long array has safepoints")
   func numbers() throws {
-    let heap = try HeapCheck.heap()
+    let heap = try HeapCheck.pacedHeap { $0.gcPercent = .off }
     let isDone = Event()
     let collecting = TestThread { while !isDone.hasHappened { heap.collect() } }
     heap.withMutator { mutator in
-      let before = heap.statistics.cycleCount
-      var rounds = 0
-      while heap.statistics.cycleCount < before + 2, rounds < 2000 {
-        let squares = mutator.allocateArray(count: 20_000) { Double($0) / 2 }
-        #expect(squares[19_999] == 9999.5 && squares[1] == 0.5)
-        rounds += 1
+      // Again if the other thread did not get a processor meanwhile. The allocation itself has a few
+      // safepoints, and a collection needs several.
+      var during = 0
+      let deadline = heap_now() + 30_000_000_000
+      while during < 8, heap_now() < deadline {
+        let before = heap.statistics.cycleCount
+        let halves = mutator.allocateArray(count: 2_000_000) { Double($0) / 2 }
+        during = heap.statistics.cycleCount - before
+        #expect(halves[1_999_999] == 999_999.5 && halves[1] == 0.5)
       }
-      #expect(rounds < 2000)
+      #expect(during >= 8, "the thread passes safepoints while it fills")
       mutator.blocking {
         isDone.happen()
         collecting.join()

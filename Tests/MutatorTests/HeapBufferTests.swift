@@ -216,10 +216,14 @@ private struct Holder: HeapObject {
       #expect(!any.is(HeapBuffer<Frame, Int>.self) && !any.is(HeapBuffer<Plain, HeapValue>.self))
       #expect(!any.is(Frame.self) && !any.is(HeapArray<HeapValue>.self))
       #expect(any.typeName == "HeapBuffer<Frame, HeapValue>")
-      // An array of buffers is no buffer, and lies in no slot of one.
-      let frames = mutator.allocateArray(of: FrameRef.self, count: 7, repeating: frame)
-      #expect(!AnyHeapRef(frames).is(FrameRef.self))
-      #expect(AnyHeapRef(frames).is(HeapArray<FrameRef>.self))
+      // An array of buffers is no buffer, and lies in no slot of one of the same size.
+      for count in 0..<40 {
+        let frames = mutator.allocateArray(of: FrameRef.self, count: count, repeating: frame)
+        let other = mutator.allocateBuffer(Frame(1), count: count, repeating: HeapValue.nil)
+        #expect(!AnyHeapRef(frames).is(FrameRef.self))
+        #expect(AnyHeapRef(frames).is(HeapArray<FrameRef>.self))
+        #expect(AnyHeapRef(other).is(FrameRef.self) && other.depth == 1)
+      }
       let value = HeapValue(frame)
       #expect(value.is(FrameRef.self) && value.as(FrameRef.self)?.depth == 1)
     }

@@ -55,6 +55,7 @@ private struct Boxed: HeapObject { var value = 0.5 }
       #expect(HeapValue(array).as(HeapArray<HeapValue>.self)?[1] == text)
 
       #expect(HeapValue(nil as AnyHeapRef?) == none)
+      #expect(HeapValue(node.next) == none && HeapValue(Optional(node)) == value)
       #expect(HeapValue(AnyHeapRef(node)) == value)
       #expect(HeapValue(Optional(AnyHeapRef(node))) == value)
     }

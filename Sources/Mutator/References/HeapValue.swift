@@ -94,6 +94,14 @@ internal import Heap
   @inlinable @inline(__always)
   public init<Object: HeapObject>(_ reference: HeapRef<Object>) { self.init(AnyHeapRef(reference)) }
 
+  /// A reference to an object, or ``nil``.
+  ///
+  /// - Precondition: `Object` has 8 bytes or more.
+  @inlinable @inline(__always)
+  public init<Object: HeapObject>(_ reference: HeapRef<Object>?) {
+    self.init(reference.map { AnyHeapRef($0) })
+  }
+
   /// A reference to an array, a string or a buffer.
   @inlinable @inline(__always)
   public init<Reference: _HeapTypedReference>(_ reference: Reference) {

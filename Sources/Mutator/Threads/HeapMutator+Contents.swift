@@ -11,7 +11,7 @@
 // The difference between them is where the elements are while the array's own memory is allocated,
 // which is a safepoint. A closure makes an element when the array exists already. An InlineArray is a
 // local. The elements of any other collection lie where the collector does not look: so they may have
-// no references, and the compiler or the first call says so.
+// no references, and the call stops the program if their type can.
 //
 // A closure may allocate, and so the array may be collected around before it is filled. The count is
 // written first, and the memory of an array with references is zero: whoever scans it meanwhile finds
@@ -191,18 +191,6 @@ extension HeapMutator {
     let count = elements.count
     return unsafe copy(elements, count, to: try tryArraySlot(Source.Element.self, count: count))
   }
-
-  /// Not for references: the collector does not look into a collection.
-  @available(
-    *, unavailable,
-    message: """
-      the collector does not look into a collection of references; give them by a closure, \
-      allocateArray(count:) { index in … }, or in an InlineArray, allocateArray([a, b, c])
-      """
-  )
-  public func allocateArray<Source: Collection>(
-    copying elements: Source
-  ) -> HeapArray<Source.Element> where Source.Element: _HeapReferenceWord { fatalError() }
 
   /// Fills the slot of an array of elements without references.
   ///
