@@ -22,10 +22,11 @@ func program(_ name: String, in folder: String) -> Target {
     // growth asks for minor collections, which no client can.
     dependencies: ["Mutator", "ProgramSupport"] + (name == "growth" ? ["Collector"] : []),
     path: "\(folder)/\(name)",
-    exclude: name == "json-tree" ? ["compare.py"] : [], swiftSettings: strict)
+    exclude: ["json-tree": ["compare.py"], "lisp": ["programs"]][name] ?? [],
+    swiftSettings: strict)
 }
 
-let examples = ["binary-trees", "gcbench", "lru-cache", "json-tree"]
+let examples = ["binary-trees", "gcbench", "lru-cache", "json-tree", "lisp"]
 let benchmarks = [
   "alloc-micro", "mark-rate", "threads", "graph-mutate", "latency", "growth", "containers",
 ]

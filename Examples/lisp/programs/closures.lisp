@@ -1,0 +1,12 @@
+; Closures that hold state, in lists that refer to themselves.
+(define counter (lambda (n)
+  (lambda () (set! n (+ n 1)))))
+(define ring (lambda (n)
+  ((lambda (last) (set-cdr! last (build n last))) (cons 0 ()))))
+(define build (lambda (n rest)
+  (if (= n 0) rest (build (- n 1) (cons (counter n) rest)))))
+(define repeat (lambda (n)
+  (if (= n 0) 0 ((lambda (r) (repeat (- n 1))) (ring 20)))))
+(repeat 5000)
+(define c (counter 41))
+(c)
