@@ -206,6 +206,54 @@ private enum Mode: String, CaseIterable, CustomTestStringConvertible {
     HeapCheck.expectEmpty(heap)
   }
 
+  @Test("what a thread removes while a collector marks lives as long as the thread holds it")
+  func removedWhileMarking() throws {
+    // Checked: what is freed is overwritten.
+    let heap = try HeapCheck.pacedHeap {
+      $0.checks = .on
+      $0.generations = .off
+    }
+    let stop = Event()
+    let collector = TestThread {
+      while !stop.hasHappened { heap.collect() }
+    }
+    heap.withMutator { mutator in
+      let list = HeapList<HeapRef<Item>>(in: mutator)
+      let pairs = HeapList<(Int, HeapRef<Item>)>(in: mutator)
+      let dictionary = HeapDictionary<Int, HeapRef<Item>>(in: mutator)
+      let count = 3000
+      for round in 0..<8 {
+        // Each has an item of its own: nothing else leads to it.
+        for id in 0..<count {
+          list.append(mutator.allocate(Item(id: id, twin: nil)), in: mutator)
+          pairs.append((id, mutator.allocate(Item(id: id, twin: nil))), in: mutator)
+          dictionary.updateValue(mutator.allocate(Item(id: id, twin: nil)), forKey: id, in: mutator)
+        }
+        var held = InlineArray<48, HeapRef<Item>?>(repeating: nil)
+        for place in 0..<16 {
+          held[3 * place] = list.removeLast()
+          held[3 * place + 1] = pairs.remove(at: count / 2 - place).1
+          held[3 * place + 2] = dictionary.removeValue(forKey: count - 1 - place)
+          // On through the collection that is under way.
+          for _ in 0..<(round * 300) { mutator.safepoint() }
+        }
+        let cycles = heap.statistics.cycleCount
+        while heap.statistics.cycleCount < cycles + 2 { mutator.safepoint() }
+        for place in 0..<16 {
+          #expect(held[3 * place]?.id == count - 1 - place)
+          #expect(held[3 * place + 1]?.id == count / 2 - place)
+          #expect(held[3 * place + 2]?.id == count - 1 - place)
+        }
+        list.removeAll()
+        pairs.removeAll()
+        dictionary.removeAll()
+      }
+    }
+    stop.happen()
+    collector.join()
+    HeapCheck.expectEmpty(heap)
+  }
+
   @Test("threads that change one list at once damage nothing but its contents")
   func races() async {
     // The program is wrong: nobody knows what is in the list. The heap has to stay sound.
