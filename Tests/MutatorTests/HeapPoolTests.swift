@@ -104,6 +104,12 @@ private struct Block: HeapObject {
             item.twin = mutator.allocate(Item(id: -id, twin: nil))
             item.id = id
             if numbers.oneIn(10) { mutator.safepoint() }
+            if isChecked, numbers.oneIn(300) {
+              // Held to the end of the collection that is under way: what was freed is overwritten.
+              let cycles = heap.statistics.cycleCount
+              while heap.statistics.cycleCount < cycles + 2 { mutator.safepoint() }
+              #expect(item.id == id && item.twin?.id == -id)
+            }
             pool.put(item, in: mutator)
           }
         }
