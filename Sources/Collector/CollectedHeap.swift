@@ -13,7 +13,7 @@
 //   Weak/        weak references
 //   Marking/     barrier, markers, the store of grey objects, workers
 //   Allocation/  the slow half of allocation, which is where mutators meet the collector
-//   Reclaim/     sweeping
+//   Reclaim/     sweeping; destroying what dead objects owned
 //   Control/     when a cycle starts, and how much an allocation owes; figures
 //   Checking/    the verifier, checked references and stores, freed slots held out of use
 //
@@ -46,6 +46,7 @@ package import Synchronization
   package let handshakes: Handshakes
   package let safepoints: Safepoints
   package let sweeper: Sweeper
+  package let destroyer: Destroyer
   /// Nil: the heap is unchecked.
   private let quarantine: Quarantine?
   package let allocator: Allocator
@@ -83,9 +84,10 @@ package import Synchronization
       stress: options.stress)
     unsafe safepoints = Safepoints(words: words, marking: marking, requests: requests)
     quarantine = options.checks ? Quarantine { pacer.rules.memoryLimit } : nil
+    destroyer = Destroyer(layouts: layouts, counters: counters)
     unsafe sweeper = Sweeper(
       central: central, pageHeap: pageHeap, counters: counters, words: words,
-      quarantine: quarantine)
+      destroyer: destroyer, quarantine: quarantine)
     allocator = Allocator(
       pageHeap: pageHeap, sweeper: sweeper, safepoints: safepoints, requests: requests,
       quarantine: quarantine, options: options)
@@ -119,7 +121,13 @@ package import Synchronization
     unsafe words.deallocate()
   }
 
-  /// Ends the heap's threads.
+  /// Ends the heap's threads, and destroys what its objects own.
+  ///
+  /// On return all that is done, but for one case: a thread that destroys values, of this heap or
+  /// another one, has called. It may be in the midst of an object of this heap, or another heap's such
+  /// thread may be waiting for it. So this heap's own thread does the rest as soon as it can, and keeps
+  /// the heap until then.
+  ///
   /// - Precondition: no thread is attached.
   package func shutDown() {
     // After a fork the child process has none of them.
@@ -127,13 +135,31 @@ package import Synchronization
     require(
       attachedCount == 0,
       "a heap ended while a thread was attached to it: leave withMutator first")
-    // In a blocking region: the calling thread may be attached to other heaps, whose verifier
-    // this heap's collector may be waiting for. The collector first: a cycle that is under way
-    // needs its helpers.
-    Self.blocking {
-      requests.stop()
-      crew.stop()
+    let ending: Destroyer.Ending = { [self] in
+      stopCollecting()
+      return spansOfOwners()
     }
+    if Destroyer.isOnDestroyingThread, destroyer.end(later: ending) { return }
+    // In a blocking region: the calling thread may be attached to other heaps, whose verifier
+    // this heap's collector may be waiting for.
+    Self.blocking { if !destroyer.end(ending) { stopCollecting() } }
+  }
+
+  /// Ends the collector's threads, its own first: a cycle that is under way needs its helpers.
+  private func stopCollecting() {
+    requests.stop()
+    crew.stop()
+  }
+
+  /// The spans whose objects own values, with no slot in a run. Nothing is collected any more, and
+  /// nobody attaches.
+  private func spansOfOwners() -> [HeapSpan] {
+    registry.forEach { mutator, _ in mutator.returnSpans() }
+    var spans: [HeapSpan] = []
+    for shelf in central.shelves() where shelf.layout.ownsValues {
+      shelf.forEach { spans.append($0) }
+    }
+    return spans
   }
 
   // MARK: - Threads
@@ -195,13 +221,17 @@ package import Synchronization
   /// - Parameters:
   ///   - fieldName: names the field at an offset, in an object or in an element.
   ///   - enumReferences: finds the references in the enums of an object or an element.
+  ///   - destroy: destroys what objects own; nil if they own nothing. The first layout that has one
+  ///     starts a thread for it.
   package func register(
     _ description: HeapLayout.Description, name: String,
     fieldName: @escaping @Sendable (_ offset: Int) -> String = { "at byte \($0)" },
-    enumReferences: EnumReferences? = nil
+    enumReferences: EnumReferences? = nil, destroy: DestroyFunction? = nil
   ) throws(SystemFailure) -> HeapLayout {
-    try layouts.register(
-      description, name: name, fieldName: fieldName, enumReferences: enumReferences)
+    if destroy != nil { try destroyer.start() }
+    return try layouts.register(
+      description, name: name, fieldName: fieldName, enumReferences: enumReferences,
+      destroy: destroy)
   }
 
   /// The type name of a layout.

@@ -15,12 +15,18 @@ internal import Heap
 package typealias EnumReferences =
   @Sendable (_ value: UInt, _ body: (_ offset: Int, _ word: UInt) -> Void) -> Void
 
+/// Destroys what `count` objects own whose bytes lie `stride` apart, from `first` on: they are not
+/// objects afterwards. Calls the program's code (`deinit`).
+package typealias DestroyFunction =
+  @Sendable (_ first: UInt, _ count: Int, _ stride: Int) -> Void
+
 /// Every layout that a heap has met.
 package final class LayoutCatalog: Sendable {
   private struct Entry: Sendable {
     var name: String
     var fieldName: @Sendable (_ offset: Int) -> String
     var enumReferences: EnumReferences?
+    var destroy: DestroyFunction?
   }
 
   private let memory: RecordMemory
@@ -33,13 +39,20 @@ package final class LayoutCatalog: Sendable {
   /// - Parameters:
   ///   - fieldName: names the field at an offset, in an object or in an element.
   ///   - enumReferences: finds the references in the enums of an object or an element.
+  ///   - destroy: destroys what objects own; nil if they own nothing.
   func register(
     _ description: HeapLayout.Description, name: String,
-    fieldName: @escaping @Sendable (_ offset: Int) -> String, enumReferences: EnumReferences?
+    fieldName: @escaping @Sendable (_ offset: Int) -> String, enumReferences: EnumReferences?,
+    destroy: DestroyFunction?
   ) throws(SystemFailure) -> HeapLayout {
-    try entries.withLock { entries throws(SystemFailure) -> HeapLayout in
-      let layout = try HeapLayout.make(description, identifier: entries.count, in: memory)
-      entries.append(Entry(name: name, fieldName: fieldName, enumReferences: enumReferences))
+    var description = description
+    description.ownsValues = destroy != nil
+    let complete = description
+    return try entries.withLock { entries throws(SystemFailure) -> HeapLayout in
+      let layout = try HeapLayout.make(complete, identifier: entries.count, in: memory)
+      entries.append(
+        Entry(
+          name: name, fieldName: fieldName, enumReferences: enumReferences, destroy: destroy))
       return layout
     }
   }
@@ -47,6 +60,11 @@ package final class LayoutCatalog: Sendable {
   /// How the references in the enums of a layout's objects are found, if that is known.
   func enumReferences(of layout: HeapLayout) -> EnumReferences? {
     entries.withLock { $0[layout.identifier].enumReferences }
+  }
+
+  /// How what a layout's objects own is destroyed; nil if they own nothing.
+  func destroy(of layout: HeapLayout) -> DestroyFunction? {
+    entries.withLock { $0[layout.identifier].destroy }
   }
 
   /// The type name of a layout.

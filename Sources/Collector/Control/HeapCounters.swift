@@ -30,6 +30,8 @@ package final class HeapCounters: Sendable {
   package let liveObjects = Atomic<Int>(0)
   let freedBytes = Atomic<Int>(0)
   let freedObjects = Atomic<Int>(0)
+  /// Objects of those that were freed whose values have been destroyed.
+  let destroyedObjects = Atomic<Int>(0)
   /// Root slots and stacks, as of the last cycle, in bytes.
   package let rootBytes = Atomic<Int>(0)
   /// Cycles that have ended to mark.

@@ -5,12 +5,13 @@
 //
 // A heap is never stopped for its figures, so they are read in an order that keeps them right:
 //
-//   1. what was freed       acquiring
-//   2. what was allocated   the tallies of all mutators, under the registry's lock
+//   1. what was destroyed   acquiring
+//   2. what was freed       acquiring
+//   3. what was allocated   the tallies of all mutators, under the registry's lock
 //
 // An object is counted as allocated before its span can be swept, and as freed when it has been.
-// So step 2 sees the allocation of everything whose end step 1 has seen: the heap never has fewer
-// objects than none. Both only grow. See Note [Figures] in Documentation/MemoryOrdering.md.
+// What it owned is destroyed after that. So each step sees the earlier life of everything whose end
+// the step before it has seen: the heap never has fewer objects than none. Both only grow. See Note [Figures] in Documentation/MemoryOrdering.md.
 //
 // An allocation is counted when its run is used up or handed back, and when its thread enters a
 // blocking region or leaves the heap. What is in the current runs of the calling thread is added.
@@ -26,6 +27,7 @@ internal import Synchronization
 
 /// The figures of a heap at one moment.
 package struct HeapFigures: Sendable {
+  package var destroyedObjects = 0
   package var freedBytes = 0
   package var freedObjects = 0
   package var allocatedBytes = 0
@@ -47,6 +49,8 @@ extension CollectedHeap {
   /// What the heap has done so far.
   package var figures: HeapFigures {
     var figures = HeapFigures()
+    // First. Acquiring: pairs with Destroyer, which counts after `countFreed`.
+    figures.destroyedObjects = counters.destroyedObjects.load(ordering: .acquiring)
     // Before the tallies. Acquiring: pairs with `countFreed`.
     figures.freedObjects = counters.freedObjects.load(ordering: .acquiring)
     figures.freedBytes = counters.freedBytes.load(ordering: .acquiring)

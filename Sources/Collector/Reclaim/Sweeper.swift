@@ -17,7 +17,8 @@
 // at `sweepableGeneration` again after it has counted itself, so none begins after the collector
 // has found the count at zero, and none is waited for that has nothing to sweep.
 //
-// In checked mode the dead slots are filled with a pattern and held out of use (Quarantine).
+// In checked mode the dead slots are filled with a pattern and held out of use (Quarantine). What
+// dead objects own is taken out of their slots first, and destroyed by another thread (Destroyer).
 
 internal import CHeapShims
 package import Heap
@@ -31,17 +32,19 @@ internal import Synchronization
   private let pageHeap: PageHeap
   private let counters: HeapCounters
   private let words: UnsafeMutablePointer<HeapWords>
+  private let destroyer: Destroyer
   /// Nil: the heap is unchecked.
   private let quarantine: Quarantine?
 
   init(
     central: CentralLists, pageHeap: PageHeap, counters: HeapCounters,
-    words: UnsafeMutablePointer<HeapWords>, quarantine: Quarantine?
+    words: UnsafeMutablePointer<HeapWords>, destroyer: Destroyer, quarantine: Quarantine?
   ) {
     self.central = central
     self.pageHeap = pageHeap
     self.counters = counters
     unsafe self.words = words
+    self.destroyer = destroyer
     self.quarantine = quarantine
   }
 
@@ -55,6 +58,7 @@ internal import Synchronization
 
   /// Sweeps a span that the caller owns.
   private func sweep(_ span: HeapSpan, to generation: Generation) {
+    let remains = span.layout.ownsValues ? Remains(takenFrom: span) : nil
     let result =
       if let quarantine {
         span.sweep(to: generation) { word, dead, held in
@@ -67,6 +71,8 @@ internal import Synchronization
     guard result.freed > 0 else { return }
     span.shelf.countObjects(-result.freed)
     counters.countFreed(slots: result.freed, bytes: result.freed * Int(span.slotSize))
+    // After that: nothing is counted as destroyed that is not counted as freed.
+    if let remains { destroyer.add(remains) }
   }
 
   private static func fill(word: Int, dead: UInt, of span: HeapSpan) {

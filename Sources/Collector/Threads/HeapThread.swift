@@ -7,6 +7,7 @@
 // it has a backtrace. Whoever starts one joins it before what its body uses goes away.
 
 internal import CHeapShims
+internal import Glibc
 
 /// A thread that the heap has started.
 package struct HeapThread: Sendable {
@@ -50,4 +51,7 @@ package struct HeapThread: Sendable {
 
   /// Returns when the thread has ended.
   package func join() { heap_thread_join(id) }
+
+  /// Nobody joins the thread: what it needs is given back by the system when it has ended.
+  func detach() { _ = pthread_detach(pthread_t(id)) }
 }

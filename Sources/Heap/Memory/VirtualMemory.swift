@@ -19,6 +19,11 @@ package struct SystemFailure: Error, Hashable, Sendable {
   package let operation: String
   package let code: Int32
 
+  package init(operation: String, code: Int32) {
+    self.operation = operation
+    self.code = code
+  }
+
   /// Whether the same call may succeed at another time.
   package var isTemporary: Bool { [EAGAIN, EBUSY, ENOMEM].contains(code) }
 }

@@ -213,6 +213,46 @@ extension HeapSpan {
     allocatedCount -= unused.count
   }
 
+  // MARK: - Walking
+
+  /// Calls `body` with the address of every slot that is allocated and not marked: of what the next
+  /// sweep frees.
+  ///
+  /// - Precondition: the caller owns the span, nobody marks, and no slot of it is in a run.
+  package func forEachDead(_ body: (_ address: UInt) -> Void) {
+    forEachAllocated { word in
+      unsafe ~marks[word].load(ordering: .relaxed)
+    } body: {
+      body($0)
+    }
+  }
+
+  /// Calls `body` with the address of every slot that is allocated.
+  ///
+  /// - Precondition: the caller owns the span, and no slot of it is in a run.
+  package func forEachAllocated(_ body: (_ address: UInt) -> Void) {
+    forEachAllocated { _ in
+      .max
+    } body: {
+      body($0)
+    }
+  }
+
+  private func forEachAllocated(
+    ofWord mask: (_ word: Int) -> UInt, body: (_ address: UInt) -> Void
+  ) {
+    forEachWord(of: SlotRange(start: 0, end: slotCount)) { word, slots in
+      var found =
+        unsafe allocated[word].load(ordering: .relaxed)
+        | (slots & bits(below: freeIndex, inWord: word))
+      found &= mask(word)
+      while found != 0 {
+        body(address(ofGranule: word << 6 + found.trailingZeroBitCount))
+        found &= found - 1
+      }
+    }
+  }
+
   // MARK: - Sweeping
 
   /// What a sweep found.

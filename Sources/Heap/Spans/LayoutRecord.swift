@@ -38,6 +38,8 @@
   @usableFromInline package var isTiny: Bool
   /// Every word that matters is a reference or zero.
   @usableFromInline package var isPlain: Bool
+  /// An object owns values that have to be destroyed when it has died.
+  @usableFromInline package var ownsValues: Bool
   /// Bytes of an object, or from one element to the next.
   @usableFromInline package var size: UInt
   @usableFromInline package var alignment: UInt
@@ -75,6 +77,7 @@
   @inlinable package var isNoscan: Bool { unsafe record.pointee.isNoscan }
   @inlinable package var isTiny: Bool { unsafe record.pointee.isTiny }
   @inlinable package var isPlain: Bool { unsafe record.pointee.isPlain }
+  @inlinable package var ownsValues: Bool { unsafe record.pointee.ownsValues }
   @inlinable package var size: UInt { unsafe record.pointee.size }
   @inlinable package var alignment: UInt { unsafe record.pointee.alignment }
   @inlinable package var elementsOffset: UInt { unsafe record.pointee.elementsOffset }
@@ -129,6 +132,7 @@
     /// A word of `references` may be an immediate.
     package var hasImmediates: Bool
     package var isTiny: Bool
+    package var ownsValues: Bool
     package var type: UInt
     /// What lies before the elements of a buffer, and where.
     package var header: (layout: HeapLayout, offset: Int)?
@@ -136,7 +140,8 @@
     package init(
       kind: LayoutRecord.Kind, size: Int, alignment: Int, elementsOffset: Int = 0,
       references: [Int], ambiguous: [Int] = [], hasImmediates: Bool = false,
-      isTiny: Bool = false, type: UInt = 0, header: (layout: HeapLayout, offset: Int)? = nil
+      isTiny: Bool = false, ownsValues: Bool = false, type: UInt = 0,
+      header: (layout: HeapLayout, offset: Int)? = nil
     ) {
       self.kind = kind
       self.size = size
@@ -146,6 +151,7 @@
       self.ambiguous = ambiguous
       self.hasImmediates = hasImmediates
       self.isTiny = isTiny
+      self.ownsValues = ownsValues
       self.type = type
       self.header = header
     }
@@ -172,6 +178,7 @@
         isNoscan: offsets == 0 && description.header?.layout.isNoscan ?? true,
         isTiny: description.isTiny,
         isPlain: description.ambiguous.isEmpty && !description.hasImmediates,
+        ownsValues: description.ownsValues,
         size: UInt(description.size), alignment: UInt(description.alignment),
         elementsOffset: UInt(description.elementsOffset),
         header: description.header?.layout.address ?? 0,

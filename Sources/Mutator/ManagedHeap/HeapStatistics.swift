@@ -49,6 +49,12 @@ public struct HeapStatistics: Hashable, Sendable {
   /// Only grows, and is never more than `allocatedObjects`.
   public let freedObjects: Int
 
+  /// Objects of those whose fields have been destroyed that ARC manages.
+  ///
+  /// Only grows. Objects without such fields are not counted. What an object owns is destroyed some
+  /// time after the object was freed, by a thread of the heap's own.
+  public let destroyedObjects: Int
+
   /// Collections that have marked all that lives; the last one may still be sweeping.
   public let cycleCount: Int
 
@@ -89,7 +95,8 @@ public struct HeapStatistics: Hashable, Sendable {
   package init(
     liveBytes: Int, heapBytes: Int, heapGoal: Int, externalBytes: Int, mappedBytes: Int,
     releasedBytes: Int, allocatedBytes: Int, allocatedObjects: Int, freedObjects: Int,
-    cycleCount: Int, forcedCycleCount: Int, minorCycleCount: Int, gcCPUFraction: Double,
+    destroyedObjects: Int, cycleCount: Int, forcedCycleCount: Int, minorCycleCount: Int,
+    gcCPUFraction: Double,
     markTime: Duration, assistTime: Duration, sweepTime: Duration, pauses: PauseHistogram,
     weakReferences: Int, clearedWeakReferences: Int, bySizeClass: [SizeClassStatistics]
   ) {
@@ -102,6 +109,7 @@ public struct HeapStatistics: Hashable, Sendable {
     self.allocatedBytes = allocatedBytes
     self.allocatedObjects = allocatedObjects
     self.freedObjects = freedObjects
+    self.destroyedObjects = destroyedObjects
     self.cycleCount = cycleCount
     self.forcedCycleCount = forcedCycleCount
     self.minorCycleCount = minorCycleCount
@@ -159,6 +167,7 @@ extension HeapStatistics: CustomStringConvertible {
         ("allocatedBytes", ByteSize.text(allocatedBytes)),
         ("allocatedObjects", "\(allocatedObjects)"),
         ("freedObjects", "\(freedObjects)"),
+        ("destroyedObjects", "\(destroyedObjects)"),
         ("cycleCount", "\(cycleCount)"),
         ("forcedCycleCount", "\(forcedCycleCount)"),
         ("minorCycleCount", "\(minorCycleCount)"),

@@ -32,7 +32,7 @@ extension ManagedHeap {
       mappedBytes: usage.arenaBytes + core.pageHeap.metadataBytes,
       releasedBytes: usage.releasedBytes,
       allocatedBytes: figures.allocatedBytes, allocatedObjects: figures.allocatedObjects,
-      freedObjects: figures.freedObjects,
+      freedObjects: figures.freedObjects, destroyedObjects: figures.destroyedObjects,
       cycleCount: cycles.all, forcedCycleCount: cycles.forced,
       minorCycleCount: cycles.minor,
       gcCPUFraction: min(Double(figures.collectionNanoseconds) / Double(processCPU), 1),

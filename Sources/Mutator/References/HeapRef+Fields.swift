@@ -23,9 +23,7 @@
 extension HeapRef {
   /// Reads a field or a computed property of the object.
   @inlinable public subscript<Value>(dynamicMember keyPath: KeyPath<Object, Value>) -> Value {
-    @inline(__always) get {
-      unsafe _raw.assumingMemoryBound(to: Object.self).pointee[keyPath: keyPath]
-    }
+    @inline(__always) get { read(keyPath) }
   }
 
   /// Reads or writes a field or a computed property of the object.
@@ -38,9 +36,7 @@ extension HeapRef {
   public subscript<Value>(
     dynamicMember keyPath: WritableKeyPath<Object, Value>
   ) -> Value {
-    @inline(__always) get {
-      unsafe _raw.assumingMemoryBound(to: Object.self).pointee[keyPath: keyPath]
-    }
+    @inline(__always) get { read(keyPath) }
     @inline(__always) nonmutating set {
       if let offset = MemoryLayout<Object>.offset(of: keyPath) {
         unsafe HeapSlot<Value>(_raw + offset).store(newValue)
@@ -48,6 +44,17 @@ extension HeapRef {
         storeComputed(newValue, keyPath)
       }
     }
+  }
+
+  /// Reads a field or a computed property of the object.
+  @inlinable @inline(__always)
+  func read<Value>(_ keyPath: KeyPath<Object, Value>) -> Value {
+    // Unoptimised, the line below copies the whole object, and counts what ARC manages in it. Another
+    // thread may be storing one of those fields, while nobody stores the one that is read.
+    if !_isPOD(Object.self), let offset = MemoryLayout<Object>.offset(of: keyPath) {
+      return unsafe HeapSlot<Value>(_raw + offset).load()
+    }
+    return unsafe _raw.assumingMemoryBound(to: Object.self).pointee[keyPath: keyPath]
   }
 
   // MARK: - Slow path

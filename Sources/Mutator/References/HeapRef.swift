@@ -17,11 +17,12 @@
 //     node.load(\.left, …)          HeapRef+Atomics.swift     with a memory order
 //     node.pointee                  here                      the whole struct
 //
-// The object itself is trivial memory. A thread that reads it while another one writes it sees old
-// or new words, each whole. That is a program's own affair, as it is in Go.
+// A thread that reads an object while another one writes it sees old or new words, each whole. That is
+// a program's own affair, as it is in Go. A field that ARC manages is more than its words: there, a
+// read beside a write needs a lock (OwnedStore).
 //
-// None of this contains a safepoint: between two lines of a program that call nothing, no
-// collection takes place.
+// None of this contains a safepoint, but for a store into a field that ARC manages, which may run a
+// `deinit`: between two lines of a program that call nothing, no collection takes place.
 //
 // Overview: Documentation/Roots.md
 

@@ -3,11 +3,13 @@
 
 // A place in a heap object, and how a value is stored there.
 //
-// A slot is a field of an object or an element of an array. There are three kinds of values,
-// told apart by their type, so that in specialised code two of the three are not even compiled:
+// A slot is a field of an object or an element of an array. There are four kinds of values,
+// told apart by their type, so that in specialised code three of the four are not even compiled:
 //
 //   plain      shorter than a word or less aligned, or one of the numbers and pointers of the
 //              standard library: no reference can be in it, a store is a store
+//   owned      ARC manages it, or a part of it: what the slot held is released when the new value is
+//              there (OwnedStore)
 //   one word   8 bytes: if the barrier flag is up, record, else set the card; then a releasing
 //              store
 //   wider      if the flag is up, record a copy and store that (a large one: RecordedStore). Else
@@ -85,6 +87,8 @@ public import Synchronization
       unsafe pointer.pointee = value
       return
     }
+    // A constant once the type is known.
+    if !_isPOD(Value.self) { return storeOwned(value) }
     if Self.isWord {
       if heap_barrier_is_up() { recordSlow(word: value) } else { markCards() }
       // Pair: the address dependency of whoever loads the reference.
@@ -214,6 +218,19 @@ public import Synchronization
     }
   }
 
+  /// Stores a value that ARC manages, or with parts of that kind.
+  ///
+  /// What the slot held is released last, and that may run any code.
+  @inlinable @inline(never)
+  func storeOwned(_ value: Value) {
+    // Counted once more: for the slot.
+    var value = value
+    unsafe withUnsafeMutablePointer(to: &value) {
+      exchangeOwned(Value.self, at: address, with: UInt(bitPattern: $0))
+    }
+    // Now it is what the slot held, and it ends here.
+  }
+
   /// The same for a value that does not fit into registers.
   @inlinable @inline(never)
   func storeSlow(_ value: UnsafePointer<Value>) {
@@ -246,6 +263,12 @@ func recordWord(of type: Any.Type, at destination: UInt, from source: UInt) {
 @usableFromInline @inline(never)
 func recordSmall(_ type: Any.Type, at destination: UInt, from source: UInt) -> Bool {
   RecordedStore.recordUnchecked(type, at: destination, from: source)
+}
+
+/// Exchanges the value of a type in a slot, part of which ARC manages, with another one.
+@usableFromInline @inline(never)
+func exchangeOwned(_ type: Any.Type, at destination: UInt, with value: UInt) {
+  OwnedStore.exchange(type, at: destination, with: value)
 }
 
 /// Stores a value of more than a word of a type, and records the store.

@@ -124,7 +124,7 @@ enum RecordedStore {
   }
 
   /// Copies bytes, word by word: each word is read once and written once. Words are aligned.
-  private static func copy(_ size: Int, from source: UInt, to destination: UInt) {
+  static func copy(_ size: Int, from source: UInt, to destination: UInt) {
     // SAFETY: the caller's values, and the buffer for them.
     let from = unsafe UnsafeMutableRawPointer(bitPattern: source).unsafelyUnwrapped
     let to = unsafe UnsafeMutableRawPointer(bitPattern: destination).unsafelyUnwrapped

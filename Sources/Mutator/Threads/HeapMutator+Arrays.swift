@@ -32,7 +32,8 @@ extension HeapMutator {
   /// ```
   ///
   /// - Parameters:
-  ///   - type: the type of the elements, which may be whatever fields of a ``HeapObject`` may be.
+  ///   - type: the type of the elements, which may be whatever fields of a ``HeapObject`` may be, but
+  ///     for what ARC manages.
   ///   - count: how many there are.
   ///   - value: what every element is at first.
   /// - Returns: a reference to the array.

@@ -154,7 +154,7 @@ public import Heap
   func checkSlow(_ type: any HeapObject.Type, _ value: UnsafeRawPointer) {
     attached.requireRunning()
     // A type that cannot be kept in the heap is refused by the allocation itself.
-    guard attached.isChecked, (try? FieldMap.find(type)) != nil else { return }
+    guard attached.isChecked, (try? FieldMap.find(field: type)) != nil else { return }
     attached.checkFirstValue(of: type, at: UInt(bitPattern: value))
   }
 

@@ -31,6 +31,7 @@ internal import Heap
     var referenceCount: Int
     var ambiguousCount: Int
     var hasImmediates: Bool
+    var ownsValues: Bool
     var offsets: UnsafeMutablePointer<UInt32>
   }
 
@@ -64,6 +65,8 @@ internal import Heap
   }
   /// A precise word may be an immediate.
   package var hasImmediates: Bool { unsafe record.pointee.hasImmediates }
+  /// A value has parts that ARC manages.
+  package var ownsValues: Bool { unsafe record.pointee.ownsValues }
   /// A value is one word, and that is a reference.
   package var isReferenceWord: Bool {
     unsafe record.pointee.referenceCount == 1 && record.pointee.size == 8
@@ -73,11 +76,21 @@ internal import Heap
 
   private static let maps = MetatypeTable()
 
-  /// The map of a type, or the reason why there is none.
+  /// The map of a type of elements, or the reason why there is none.
   ///
-  /// - Throws: `HeapError.unsupportedType` for a type that cannot be kept in the heap.
+  /// - Throws: `HeapError.unsupportedType` for a type that cannot be kept in the heap, and for one with
+  ///   parts that ARC manages.
   /// - Complexity: O(fields) the first time, a look-up without a lock afterwards.
   package static func find(_ type: Any.Type) throws(HeapError) -> FieldMap {
+    let map = try find(field: type)
+    guard !map.ownsValues else { throw LayoutDerivation.refusal(ofElement: type) }
+    return map
+  }
+
+  /// The map of a type of fields or objects, or the reason why there is none.
+  ///
+  /// - Throws: `HeapError.unsupportedType` for a type that cannot be kept in the heap.
+  package static func find(field type: Any.Type) throws(HeapError) -> FieldMap {
     let key = UInt(bitPattern: ObjectIdentifier(type))
     if let map = maps.find(key) { return FieldMap(address: map) }
     return try make(type, key)
@@ -86,7 +99,7 @@ internal import Heap
   /// The map of a type that is known to have one: values of it are in the heap already.
   package static func of(_ type: Any.Type) -> FieldMap {
     do throws(HeapError) {
-      return try find(type)
+      return try find(field: type)
     } catch {
       broken(error.description)
     }
@@ -135,7 +148,7 @@ internal import Heap
         type: ObjectIdentifier(type), size: metadata.size, stride: metadata.stride,
         alignment: metadata.alignment, referenceCount: words.precise.count,
         ambiguousCount: words.ambiguous.count, hasImmediates: words.hasImmediates,
-        offsets: offsets))
+        ownsValues: !metadata.isTrivial, offsets: offsets))
     address = UInt(bitPattern: record)
   }
 }

@@ -8,7 +8,7 @@
 //
 //   is it one word that holds a reference or zero?   _HeapReferenceWord
 //   is it an InlineArray, of what, how many?         InlineElements
-//   does ARC own it, and what to use instead?        OwnedByARC
+//   what to use instead of a container of ARC's?     OwnedByARC
 //
 // `_HeapReferenceWord` has two steps because of `Optional`. The optional of a reference is
 // the same word, zero for nil; the optional of that optional needs a tag beside the word. So

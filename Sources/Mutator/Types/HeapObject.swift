@@ -14,7 +14,9 @@
 //       var key = 0                    no reference
 //     }
 //
-// A layout never guesses. A type that cannot be laid out (a class, a field that ARC manages)
+// What ARC manages may be a field, too, and is destroyed when the object has died (Destroyer).
+//
+// A layout never guesses. A type that cannot be laid out (a class, a Swift array of references)
 // has a layout that carries the reason instead of offsets; whoever asks to allocate or to
 // register it gets that reason as a `HeapError`.
 //
@@ -35,8 +37,16 @@
 /// Fields may be numbers and other trivially copyable values (`@convention(c)` functions too),
 /// ``HeapRef``, ``HeapArray``, ``HeapString``, ``HeapBuffer``, ``HeapList``, ``HeapDictionary``,
 /// ``AnyHeapRef``, ``HeapValue``, ``WeakHeapRef``, and nested structs, tuples, optionals, inline arrays
-/// and enums made of these. A type with any other field is refused when its first object is allocated,
-/// or by ``ManagedHeap/register(_:)``, with the name of the field and what to use instead.
+/// and enums made of these.
+///
+/// Fields may also be what ARC manages: a `String`, an array, an instance of a class, a closure, an
+/// existential. Such a field is released once, after the object has died, on a thread of the heap's
+/// own; what it held before a store, by the thread that stores. Two threads need a lock to use the same
+/// such field if one of them stores. The collector does not look into it for references.
+///
+/// A type with any other field, or with a Swift array of references or the like, is refused when its
+/// first object is allocated, or by ``ManagedHeap/register(_:)``, with the name of the field and what
+/// to use instead.
 ///
 /// Fields are read and written through a reference, `node.left`. A field that is called
 /// `description`, `debugDescription`, `hashValue`, `pointee`, `load`, `store`, `exchange` or

@@ -11,7 +11,8 @@
 //   enum or optional whose payload can hold    the payload's reference words, as ambiguous
 //     a reference                                offsets
 //   pointer, number, any other trivial value   nothing
-//   anything that ARC manages                  refused, by name
+//   String, class instance, closure, …         nothing; destroyed when the object has died, and
+//     (what ARC manages)                         refused where a reference can be seen in it
 //
 // Why the payload's words and no others: the payload of a case lies at offset 0 of the enum
 // and the tag beside it or in bits that no payload uses, and a heap reference has no unused
@@ -19,11 +20,11 @@
 // may stand there is any word at all, hence ambiguous: looked up as a word of a stack is.
 // Where the payload's type cannot be found out, every word of the enum is ambiguous.
 //
-// A type is trivial or it is not; that is asked once, of the outermost type. A trivial type
-// cannot contain what ARC manages (an `unowned(unsafe)` reference counts as a pointer). So the
-// walk itself refuses two things only. One is a struct whose field metadata was stripped: its
-// references cannot be known, and "none" would be a guess. The other is a nested object that
-// states the layout of another type.
+// A type is trivial or it is not; a trivial type cannot contain what ARC manages (an
+// `unowned(unsafe)` reference counts as a pointer). If it is not, another walk goes first, and
+// refuses what cannot be kept (LayoutDerivation+Refusal). So this one refuses two things only. One is
+// a struct whose field metadata was stripped: its references cannot be known, and "none" would be a
+// guess. The other is a nested object that states the layout of another type.
 //
 // Results, and refusals, are kept for ever, by metatype. Guarded by: the lock around them.
 // No lock is held while walking: a nested type's own `layout` may be user code.
@@ -69,8 +70,8 @@ package enum LayoutDerivation {
 
   /// The layout of a struct, from its fields.
   ///
-  /// - Throws: `HeapError.unsupportedType` when the type is not a struct, holds what ARC
-  ///   manages, or is too large or too strictly aligned.
+  /// - Throws: `HeapError.unsupportedType` when the type is not a struct, holds references where
+  ///   only ARC looks, or is too large or too strictly aligned.
   /// - Complexity: O(fields) the first time, a dictionary look-up afterwards.
   package static func derive(_ type: Any.Type) throws(HeapError) -> ObjectLayout {
     let key = ObjectIdentifier(type)
@@ -98,7 +99,7 @@ package enum LayoutDerivation {
     let result = Result { () throws(HeapError) in
       let metadata = TypeMetadata(type)
       try checkMeasures(metadata)
-      guard metadata.isTrivial else { throw refusal(of: type) }
+      try checkOwned(type)
       var walk = LayoutWalk(root: type)
       try walk.visit(type, at: 0)
       walk.found.normalize()
@@ -122,7 +123,7 @@ package enum LayoutDerivation {
   }
 }
 
-/// One walk over the fields of a trivial type.
+/// One walk over the fields of a type.
 struct LayoutWalk {
   let root: Any.Type
   var found = ReferenceOffsets()
@@ -153,6 +154,8 @@ struct LayoutWalk {
       return
     }
     switch metadata.kind {
+    case .struct where LayoutDerivation.isOpaque(metadata):
+      return  // What ARC manages; no reference that can be seen.
     case .struct where !metadata.hasFieldMetadata && metadata.module != "__C":
       throw .unsupportedType(
         "\(metadata.name) was compiled without reflection metadata, so its references are not "
@@ -163,7 +166,7 @@ struct LayoutWalk {
     case .enum:
       try visitPayloads(of: metadata, at: offset)
     case .class, .function, .existential, .metatype, .builtin:
-      return  // In a trivial type these are pointers that nobody counts.
+      return  // Pointers, which nobody counts or ARC does.
     case .unknown:
       addAllWords(of: metadata, at: offset)
     }
@@ -190,7 +193,8 @@ struct LayoutWalk {
       if metadata.module != "__C" { addAllWords(of: metadata, at: offset) }
       return
     }
-    for payload in payloads {
+    // The payload of an indirect case lies in a box, and no reference can be seen in it.
+    for payload in payloads where !payload.isIndirect {
       guard let type = payload.type else {
         addAllWords(of: metadata, at: offset)
         return

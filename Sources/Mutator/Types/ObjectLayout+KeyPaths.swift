@@ -21,7 +21,7 @@ extension ObjectLayout {
   ///   no reference that can be found in the type's fields is left out.
   /// - Complexity: O(fields).
   public init<Object: HeapObject>(of type: Object.Type, references: [PartialKeyPath<Object>]) {
-    guard TypeMetadata(type).kind == .struct, _isPOD(type) else {
+    guard TypeMetadata(type).kind == .struct, Self.canBeStated(type) else {
       do throws(HeapError) {
         self = try LayoutDerivation.derive(type)
       } catch {
@@ -49,6 +49,11 @@ extension ObjectLayout {
       }
     }
     self.init(type: type, offsets: offsets)
+  }
+
+  /// Whether a layout may be stated for a struct. What ARC manages is not stated: the fields say it.
+  private static func canBeStated(_ type: Any.Type) -> Bool {
+    TypeMetadata(type).isTrivial || (try? LayoutDerivation.offsets(in: type)) != nil
   }
 
   private struct Problem: Error {

@@ -33,9 +33,8 @@ public struct ObjectLayout: Sendable {
   /// Objects of the type are never scanned: they hold no reference.
   public var isNoscan: Bool { references.isEmpty && ambiguous.isEmpty }
 
-  /// Objects of the type need a call when they die.
-  ///
-  /// Always false: types that would are refused.
+  /// Objects of the type have fields that ARC manages (a `String`, an array, a class instance, a
+  /// closure, an existential), which are destroyed after the object has died.
   public let hasDestroy: Bool
 
   /// A word of `references` may be an immediate.
@@ -55,7 +54,7 @@ public struct ObjectLayout: Sendable {
     references = offsets.precise
     ambiguous = offsets.ambiguous
     hasImmediates = offsets.hasImmediates
-    hasDestroy = false
+    hasDestroy = !metadata.isTrivial
     self.type = ObjectIdentifier(type)
     self.problem = problem
   }
@@ -94,6 +93,7 @@ extension ObjectLayout: CustomStringConvertible {
     if let problem { return problem.description }
     let ambiguousPart = ambiguous.isEmpty ? "" : ", ambiguous at \(ambiguous)"
     let references = isNoscan ? "no references" : "references at \(references)\(ambiguousPart)"
-    return "\(typeName): \(size) bytes in a slot of \(slotSize), \(references)"
+    let owned = hasDestroy ? ", fields that ARC manages" : ""
+    return "\(typeName): \(size) bytes in a slot of \(slotSize), \(references)\(owned)"
   }
 }

@@ -95,6 +95,8 @@ package final class ReferencePlan: Sendable {
     switch metadata.kind {
     case .struct where !metadata.hasFieldMetadata:
       return ReferencePlan(stated(type))
+    case .struct where LayoutDerivation.isOpaque(metadata):
+      return ReferencePlan([])  // What ARC manages.
     case .struct, .tuple:
       return ReferencePlan(metadata.fields.compactMap(part))
     case .enum:
@@ -115,7 +117,8 @@ package final class ReferencePlan: Sendable {
 
   private static func choice(_ metadata: TypeMetadata) -> Part? {
     var cases: [(String, ReferencePlan)] = []
-    for payload in metadata.payloads ?? [] {
+    // The payload of an indirect case lies in a box, and is no reference.
+    for payload in metadata.payloads ?? [] where !payload.isIndirect {
       // The payload's record is where the tag says.
       while cases.count < payload.tag { cases.append(("", ReferencePlan([]))) }
       cases.append((payload.caseName, payload.type.map { of($0) } ?? ReferencePlan([])))

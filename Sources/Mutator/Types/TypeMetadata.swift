@@ -12,8 +12,12 @@
 //   descriptor   int32 at 16: relative address of the field descriptor, 0 if there is none
 //   fields       uint16 at 10: size of a record   uint32 at 12: number of records
 //                from 16: records of { uint32 flags, relative type name, relative name }
+//   generics     in the descriptor, at 28 (of a class, at 44): uint16 at 8: number of parameters
+//                from 16: a byte for each of them, its kind and 0x80 if the metadata has it
+//   class        word 1: superclass   word 5: descriptor, with the number of words before the end
+//                of the metadata at 28, and of those of this class at 32
 //   witnesses    the word before the metadata: address of the value witness table; functions of
-//                an enum at 88 (its tag) and 96 (its payload, projected in place)
+//                an enum at 88 (its tag) and 96 (its payload, projected in place); flags at 80
 //
 // A record's type name is mangled, with symbolic references inside; the runtime's own
 // `swift_getTypeByMangledNameInContext` turns it into a type. Cases with a payload come
@@ -88,6 +92,13 @@ struct PayloadDescription {
   /// Copying it is copying its bytes: nothing in it is counted.
   var isTrivial: Bool { measures.isTrivial }
 
+  /// A value may be moved by moving its bytes.
+  var isMovable: Bool {
+    // SAFETY: as in `witness`; every type has flags there.
+    let table = unsafe UnsafeRawPointer(bitPattern: (words - 1).pointee).unsafelyUnwrapped
+    return unsafe table.load(fromByteOffset: 80, as: UInt32.self) & 0x10_0000 == 0
+  }
+
   private let measures: Measures
 
   private struct Measures {
@@ -155,6 +166,74 @@ struct PayloadDescription {
 
   /// The enum is the standard library's `Optional`.
   var isOptional: Bool { unsafe words[0] == 0x202 }
+
+  // MARK: - Classes
+
+  /// The class and those that it inherits from.
+  var ancestry: [TypeMetadata] {
+    var found: [TypeMetadata] = []
+    var next: AnyClass? = type as? AnyClass
+    while let type = next {
+      found.append(TypeMetadata(type))
+      next = _getSuperclass(type)
+    }
+    return found
+  }
+
+  /// Stored properties of a class, without inherited ones.
+  var properties: [FieldDescription] {
+    var fields: [FieldDescription] = []
+    // 1: of a class.
+    unsafe _forEachField(of: type, options: _EachFieldOptions(rawValue: 1)) {
+      name, offset, type, _ in
+      fields.append(
+        FieldDescription(name: unsafe String(cString: name), offset: offset, type: type))
+      return true
+    }
+    return fields
+  }
+
+  // MARK: - Generic arguments
+
+  /// The types that the type is generic over; none where the metadata does not say.
+  var genericArguments: [Any.Type] {
+    guard let (parameters, arguments) = unsafe genericWords else { return [] }
+    let count = unsafe Int(parameters.load(fromByteOffset: 8, as: UInt16.self))
+    var types: [Any.Type] = []
+    var word = 0
+    for index in 0..<count {
+      let parameter = unsafe parameters.load(fromByteOffset: 16 + index, as: UInt8.self)
+      // Bit 7: the metadata has it. Of packs (kind 1) there may be any number.
+      guard parameter & 0x80 != 0 else { continue }
+      let kind = parameter & 0x3f
+      guard kind != 1 else { return [] }
+      if kind == 0 {
+        types.append(unsafe unsafeBitCast(arguments[word], to: Any.Type.self))
+      }
+      word += 1
+    }
+    return types
+  }
+
+  /// Where the descriptor of the generic parameters is, and where the arguments are.
+  private var genericWords: (parameters: UnsafeRawPointer, arguments: UnsafePointer<UInt>)? {
+    switch kind {
+    case .struct, .enum:
+      let flags = unsafe descriptor.load(as: UInt32.self)
+      guard flags & 0x80 != 0 else { return nil }
+      return unsafe (descriptor + 28, words + 2)
+    case .class:
+      guard let descriptor = unsafe UnsafeRawPointer(bitPattern: words[5]) else { return nil }
+      let flags = unsafe descriptor.load(as: UInt32.self)
+      // 0x3000_0000: where the words of the class lie is known at run time only.
+      guard flags & 0x80 != 0, flags & 0x3000_0000 == 0 else { return nil }
+      let end = unsafe Int(descriptor.load(fromByteOffset: 28, as: UInt32.self))
+      let own = unsafe Int(descriptor.load(fromByteOffset: 32, as: UInt32.self))
+      return unsafe (descriptor + 44, words + (end - own))
+    default:
+      return nil
+    }
+  }
 
   // MARK: - Enum values
 

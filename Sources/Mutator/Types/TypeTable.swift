@@ -37,23 +37,45 @@ package final class TypeTable: Sendable {
     let key = Self.key(type)
     if let shelf = shelves.find(key) { return SpanShelf(address: shelf) }
     // Outside the lock: a layout that is stated by hand is the program's code.
-    let layout = try Self.checkedLayout(type)
+    let layout = try Self.layout(type)
     let address = try shelves.find(key) { () throws(HeapError) -> UInt in
       let record = try register(
         HeapLayout.Description(
           kind: .object, size: layout.size, alignment: layout.alignment,
           references: layout.references, ambiguous: layout.ambiguous,
           hasImmediates: layout.hasImmediates, isTiny: layout.isTiny, type: TypeKey.object(type)),
-        TypeKey.name(of: TypeKey.object(type)), of: type)
+        TypeKey.name(of: TypeKey.object(type)), of: type,
+        destroy: layout.hasDestroy ? Self.destroy(type) : nil)
       let sizeClass = SizeClass.of(size: max(layout.size, 1), alignment: layout.alignment) ?? .large
       return try shelf(for: record, in: layout.isTiny ? Self.tinyClass : sizeClass).address
     }
     return SpanShelf(address: address)
   }
 
-  private static func checkedLayout<Object: HeapObject>(
+  private static func layout<Object: HeapObject>(
     _ type: Object.Type
   ) throws(HeapError) -> ObjectLayout { try ObjectLayout.checked(of: type) }
+
+  /// The layout of a type whose instances own nothing: for what is no object by itself.
+  private static func checkedLayout(_ type: any HeapObject.Type) throws(HeapError) -> ObjectLayout {
+    let layout = try Self.layout(type)
+    guard !layout.hasDestroy else { throw LayoutDerivation.refusal(ofElement: type) }
+    return layout
+  }
+
+  /// Destroys what objects of a type own.
+  private static func destroy(_ type: Any.Type) -> DestroyFunction {
+    { first, count, stride in
+      func destroy<Object>(_: Object.Type) {
+        for index in 0..<UInt(count) {
+          // SAFETY: an object, or its bytes, which nobody else has.
+          unsafe UnsafeMutablePointer<Object>(bitPattern: first + index * UInt(stride))
+            .unsafelyUnwrapped.deinitialize(count: 1)
+        }
+      }
+      _openExistential(type, do: destroy)
+    }
+  }
 
   // MARK: - Tiny values
 
@@ -152,9 +174,12 @@ package final class TypeTable: Sendable {
 
   /// Makes a layout known.
   ///
-  /// - Parameter type: of an object, of a buffer's header, or of an element: names the fields.
+  /// - Parameters:
+  ///   - type: of an object, of a buffer's header, or of an element: names the fields.
+  ///   - destroy: destroys what objects own; nil if they own nothing.
   private func register(
-    _ description: HeapLayout.Description, _ name: String, of type: Any.Type
+    _ description: HeapLayout.Description, _ name: String, of type: Any.Type,
+    destroy: DestroyFunction? = nil
   ) throws(HeapError) -> HeapLayout {
     do throws(SystemFailure) {
       // By word: an enum's references are the layout's ambiguous words.
@@ -169,7 +194,7 @@ package final class TypeTable: Sendable {
           unsafe ReferencePlan.of(type).forEachEnumReference(in: start) { offset, word in
             if offset / 8 < words.count, words[offset / 8] { body(offset, word) }
           }
-        })
+        }, destroy: destroy)
     } catch {
       throw .system(operation: error.operation, errno: error.code)
     }
