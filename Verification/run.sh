@@ -175,7 +175,7 @@ quick  weak/garbage                      weak       safety    clean    NM=1 EPHE
 full   weak/two-mutators                 weak       safety    clean
 full   weak/two-ambiguous                weak       safety    clean    AMBIGUOUS
 full   weak/two-cleanup                  weak       safety    clean    CLEANUP
-full   weak/two-ephemeron                weak       safety    clean    EPHEMERON CELLESS
+full   weak/two-ephemeron                weak       safety    clean    EPHEMERON CELLESS FEW_ENTRIES
 quick  weak/no-end                       weak       safety    error    NO_END
 quick  weak/no-shaded-lookup             weak       safety    error    NO_SHADED_LOOKUP
 quick  weak/idle-late                    weak       safety    error    NM=1 IDLE_LATE

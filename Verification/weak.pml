@@ -21,7 +21,7 @@
  *                  CLEANUP     an object may have a cleanup
  *                  AMBIGUOUS   stores record words that look like a reference to any object, garbage included
  *                  GARBAGE     what nobody could reach when a full cycle began is not marked when marking ends
- * Smaller searches CELLESS: there are no weak references
+ * Smaller searches CELLESS: there are no weak references; FEW_ENTRIES: mutator 0 alone changes the map, mutator 1 the roots
  * Properties       a look-up never returns a dead object, nor another one than its target; it returns nil only when the target can
  *                  be reached from no root and no stack; after nil it returns nothing else; a target that dies has its cell
  *                  cleared first, its cleanup queued, and its entry emptied; nothing reachable is swept
@@ -113,6 +113,14 @@ inline flush(m) {
   buffer[m] = 0
 }
 
+#ifdef FEW_ENTRIES
+#define CHANGES_MAP (m == 0)
+#define CHANGES_ROOTS (m == 1)
+#else
+#define CHANGES_MAP true
+#define CHANGES_ROOTS true
+#endif
+
 proctype Mutator(byte m) {
   byte o, p;
 
@@ -140,9 +148,9 @@ end: do
   /* Load, drop, store, clear; for each object. */
   :: atomic { root & ~hold[m] -> anyOf(root, o); hold[m] = hold[m] | o; o = 0 }
   :: atomic { hold[m] -> anyOf(hold[m], o); hold[m] = hold[m] & ~o; o = 0 }
-  :: atomic { hold[m] & ~root -> anyOf(hold[m], o);
+  :: atomic { CHANGES_ROOTS && (hold[m] & ~root) -> anyOf(hold[m], o);
        if :: flag -> buffer[m] = buffer[m] | o :: else fi; root = root | o; o = 0 }
-  :: atomic { root -> anyOf(root, o);
+  :: atomic { CHANGES_ROOTS && root -> anyOf(root, o);
        if :: flag -> buffer[m] = buffer[m] | o :: else fi; root = root & ~o; o = 0 }
 
   /* The buffer is full: it is flushed between two safepoints. When marking has ended nobody marks any more. */
@@ -194,14 +202,14 @@ end: do
 
 #ifdef EPHEMERON
   /* An entry is made: of what the mutator holds. Its box is a new object, black or white. A black one is not read. */
-  :: atomic { key == 0 && hold[m] ->
+  :: atomic { CHANGES_MAP && key == 0 && hold[m] ->
        anyOf(hold[m], o); anyOf(hold[m], p); key = o; value = p; o = 0; p = 0;
        /* As generations.pml has it: what is born old after OFF has its card dirtied. */
        boxMarked = black[m]; boxCard = black[m] && cardsBirths[m]; entryFresh = true }
   /* A look-up: two loads, without a barrier. */
   :: d_step { key && (hold[m] & key) && (value & ~hold[m]) -> hold[m] = hold[m] | value }
   /* The value is replaced: a store into the box. */
-  :: atomic { key && (hold[m] & key) && (hold[m] & ~value) ->
+  :: atomic { CHANGES_MAP && key && (hold[m] & key) && (hold[m] & ~value) ->
        anyOf(hold[m] & ~value, o);
        if
        :: flag -> buffer[m] = buffer[m] | value | o
@@ -212,7 +220,7 @@ end: do
        fi;
        value = o; o = 0 }
   /* The entry is removed: a store of nil into the entry records the box, and whoever marks the box reads it. */
-  :: d_step { key && (hold[m] & key) ->
+  :: d_step { CHANGES_MAP && key && (hold[m] & key) ->
 #ifndef NO_RECORD
        if :: flag -> buffer[m] = buffer[m] | value :: else fi;
 #endif

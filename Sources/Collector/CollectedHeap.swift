@@ -10,7 +10,7 @@
 //   Threads/     who is attached, and the word through which they and the collector talk
 //   Cycle/       a collection, step by step; requests for it; handshakes; safepoints
 //   Roots/       root slots, stacks
-//   Weak/        weak references
+//   Weak/        weak references, ephemerons, cleanups and the thread that runs them
 //   Marking/     barrier, markers, the store of grey objects, workers
 //   Allocation/  the slow half of allocation, which is where mutators meet the collector
 //   Reclaim/     sweeping; destroying what dead objects owned
@@ -40,6 +40,8 @@ package import Synchronization
   package let marking: SharedMarking
   package let roots: RootTable
   package let weak: WeakTable
+  package let ephemerons: EphemeronTable
+  package let cleanups = CleanupTable()
   package let pacer: Pacer
   package let requests: CycleRequests
   package let registry = MutatorRegistry()
@@ -72,6 +74,7 @@ package import Synchronization
       check: options.checks ? ReferenceCheck(owner: pageHeap.owner, layouts: layouts) : nil)
     roots = RootTable(marking)
     unsafe weak = WeakTable(roots: roots, words: words)
+    ephemerons = EphemeronTable()
     unsafe requests = CycleRequests(words: words)
     let pacer = unsafe Pacer(
       rules: Pacing(
@@ -93,8 +96,9 @@ package import Synchronization
       quarantine: quarantine, options: options)
     crew = MarkCrew(size: max(options.workers, 1), marking: marking)
     verifier = Verifier(
-      central: central, handshakes: handshakes, roots: roots, weak: weak, counters: counters,
-      layouts: layouts, owner: pageHeap.owner)
+      central: central, handshakes: handshakes, roots: roots, weak: weak,
+      ephemerons: ephemerons, cleanups: cleanups, counters: counters, layouts: layouts,
+      owner: pageHeap.owner)
     let trace =
       unsafe options.trace
       ? CycleTrace(
@@ -102,8 +106,9 @@ package import Synchronization
         percent: { pacer.rules.percent }) : nil
     unsafe cycle = CollectionCycle(
       pageHeap: pageHeap, words: words, marking: marking, handshakes: handshakes, roots: roots,
-      weak: weak, crew: crew, sweeper: sweeper, pacer: pacer, requests: requests,
-      counters: counters, verifier: options.checks ? verifier : nil, trace: trace)
+      weak: weak, ephemerons: ephemerons, cleanups: cleanups, crew: crew, sweeper: sweeper,
+      pacer: pacer, requests: requests, counters: counters,
+      verifier: options.checks ? verifier : nil, trace: trace)
     let hugePages = HugePageWork(pageHeap)
     requests.serve { [cycle] request in
       cycle.run(request)
@@ -139,10 +144,20 @@ package import Synchronization
       stopCollecting()
       return spansOfOwners()
     }
-    if Destroyer.isOnDestroyingThread, destroyer.end(later: ending) { return }
+    // Whoever ends the heap runs the cleanups that are due when nothing is collected any more. It may be
+    // their own thread, so the destroying thread does not wait for that one.
+    let endingWithCleanups: Destroyer.Ending = { [self] in
+      let spans = ending()
+      cleanups.queue.finish()
+      return spans
+    }
+    if Destroyer.isOnDestroyingThread, destroyer.end(later: endingWithCleanups) { return }
     // In a blocking region: the calling thread may be attached to other heaps, whose verifier
     // this heap's collector may be waiting for.
-    Self.blocking { if !destroyer.end(ending) { stopCollecting() } }
+    Self.blocking {
+      if !destroyer.end(ending) { stopCollecting() }
+      cleanups.queue.finish()
+    }
   }
 
   /// Ends the collector's threads, its own first: a cycle that is under way needs its helpers.

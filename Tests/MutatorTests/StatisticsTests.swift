@@ -133,7 +133,7 @@ import Testing
     for line in wanted {
       #expect(lines.contains { $0.hasPrefix(line) }, "\(line) is not in \(lines)")
     }
-    #expect(lines.count == 22)
+    #expect(lines.count == 25)
   }
 
   @Test(

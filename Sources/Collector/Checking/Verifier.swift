@@ -9,7 +9,9 @@
 //      unmarked object
 //   4. the marked bytes and objects, counted over all spans, are exactly what the markers
 //      have counted
-//   5. every weak reference that is known is marked, and so is its target, unless it is nil
+//   5. every weak reference that is known is marked, and so is its target, unless it is nil; so are
+//      the key and the box of every entry of an ephemeron map, and the object of every cleanup that
+//      waits
 //
 // Rule 2 holds for all marked objects, garbage that floats included, so it does not depend on
 // what the verifier takes for reachable. Rule 3 follows references only from stack words whose
@@ -33,6 +35,8 @@ package final class Verifier: Sendable {
   private let handshakes: Handshakes
   private let roots: RootTable
   private let weak: WeakTable
+  private let ephemerons: EphemeronTable
+  private let cleanups: CleanupTable
   private let counters: HeapCounters
   private let layouts: LayoutCatalog
   private let owner: UInt
@@ -41,12 +45,15 @@ package final class Verifier: Sendable {
 
   init(
     central: CentralLists, handshakes: Handshakes, roots: RootTable, weak: WeakTable,
-    counters: HeapCounters, layouts: LayoutCatalog, owner: UInt
+    ephemerons: EphemeronTable, cleanups: CleanupTable, counters: HeapCounters,
+    layouts: LayoutCatalog, owner: UInt
   ) {
     self.central = central
     self.handshakes = handshakes
     self.roots = roots
     self.weak = weak
+    self.ephemerons = ephemerons
+    self.cleanups = cleanups
     self.counters = counters
     self.layouts = layouts
     self.owner = owner
@@ -92,6 +99,18 @@ package final class Verifier: Sendable {
       if !isMarked(cell) { report("\(name) is known, and is not marked") }
       if target != 0, !isMarked(target) {
         report("\(name) leads to \(StoreCheck.hex(target)), which is not marked")
+      }
+    }
+    ephemerons.forEach { entry in
+      for word in [entry.address, entry.key, entry.box] where !isMarked(word) {
+        report(
+          "an entry of an ephemeron map at \(StoreCheck.hex(entry.address)) has "
+            + "\(StoreCheck.hex(word)), which is not marked")
+      }
+    }
+    cleanups.forEachTarget { target in
+      if !isMarked(target) {
+        report("a cleanup waits for \(StoreCheck.hex(target)), which is not marked")
       }
     }
   }
@@ -262,6 +281,8 @@ package final class Verifier: Sendable {
       unsafe mutator.state.pointee.cache.checkInvariants(report)
     }
     weak.checkInvariants(owner: owner, report)
+    ephemerons.checkInvariants(owner: owner, report)
+    cleanups.checkInvariants(owner: owner, report)
     var spans = 0
     forEachSpan { _ in spans += 1 }
     let usage = pageHeap.usage

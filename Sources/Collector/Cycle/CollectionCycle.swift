@@ -11,7 +11,8 @@
 //                            and allocates black from then on; then the root slots
 //   4. drain                 mark, concurrently, with workers and assisting mutators
 //   5. terminateMarking      handshakes `flush` until two rounds in a row find nothing
-//   6. settle                what was found dead: weak references to it are nil
+//   6. settle                what was found dead: weak references to it are nil, its cleanups are
+//                            queued
 //      lowerBarrier          the flag goes down; handshake `off`; in checked mode the
 //                            verifier looks at all marks
 //   7. advanceGeneration     handshake `returnSpans`: each mutator hands its spans back and
@@ -56,6 +57,8 @@ package enum CycleKind: Sendable {
   private let handshakes: Handshakes
   private let roots: RootTable
   private let weak: WeakTable
+  private let ephemerons: EphemeronTable
+  private let cleanups: CleanupTable
   private let crew: MarkCrew
   private let sweeper: Sweeper
   private let pacer: Pacer
@@ -68,9 +71,9 @@ package enum CycleKind: Sendable {
 
   init(
     pageHeap: PageHeap, words: UnsafeMutablePointer<HeapWords>, marking: SharedMarking,
-    handshakes: Handshakes, roots: RootTable, weak: WeakTable, crew: MarkCrew, sweeper: Sweeper,
-    pacer: Pacer, requests: CycleRequests, counters: HeapCounters, verifier: Verifier?,
-    trace: CycleTrace?
+    handshakes: Handshakes, roots: RootTable, weak: WeakTable, ephemerons: EphemeronTable,
+    cleanups: CleanupTable, crew: MarkCrew, sweeper: Sweeper, pacer: Pacer,
+    requests: CycleRequests, counters: HeapCounters, verifier: Verifier?, trace: CycleTrace?
   ) {
     self.pageHeap = pageHeap
     unsafe self.words = words
@@ -78,6 +81,8 @@ package enum CycleKind: Sendable {
     self.handshakes = handshakes
     self.roots = roots
     self.weak = weak
+    self.ephemerons = ephemerons
+    self.cleanups = cleanups
     self.crew = crew
     self.sweeper = sweeper
     self.pacer = pacer
@@ -101,7 +106,7 @@ package enum CycleKind: Sendable {
     trace?.note(.marking)
     beginAssists()
     drain()
-    terminateMarking()
+    terminateMarking(kind)
     endAssists()
     trace?.note(.terminated)
     settle(kind)
@@ -198,12 +203,18 @@ package enum CycleKind: Sendable {
   /// is dropped or set shades under the same lock, and so does a weak look-up: before the look or not
   /// at all. A full buffer is flushed before the look or thrown away (RootTable).
   ///
-  /// Model: Verification/marking.pml, switches NO_CONFIRM, RESET_BETWEEN, UNLOCKED_END, LATE_FLUSH.
-  package func terminateMarking() {
+  /// What an ephemeron's value refers to is marked when the key is: a round counts if there was nothing
+  /// to be done for ephemerons at its beginning (EphemeronTable).
+  ///
+  /// Model: Verification/marking.pml, switches NO_CONFIRM, RESET_BETWEEN, UNLOCKED_END, LATE_FLUSH;
+  /// weak.pml, EPHEMERON.
+  package func terminateMarking(_ kind: CycleKind = .full) {
     while true {
       drain()
       // The handshake orders this before what mutators find in the round.
       marking.forgetWork()
+      // After it: who marks a key later notes work.
+      if ephemerons.propagate(kind, crew) { continue }
       handshakes.perform(.flush)
       // A round that was not clean proves nothing: begin again.
       if marking.hasWork { continue }
@@ -214,8 +225,13 @@ package enum CycleKind: Sendable {
 
   // MARK: - 6. Settle, lower the barrier
 
-  /// Makes weak references nil whose targets are dead. From then on looking one up is a load.
-  package func settle(_ kind: CycleKind) { weak.settle(kind) }
+  /// Makes weak references nil whose targets are dead, and queues the cleanups of what is dead. From
+  /// then on looking a weak reference up is a load.
+  package func settle(_ kind: CycleKind) {
+    ephemerons.settle(kind)
+    weak.settle(kind)
+    cleanups.settle(kind)
+  }
 
   /// Ends the recording of stores.
   ///

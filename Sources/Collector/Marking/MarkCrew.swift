@@ -98,6 +98,19 @@ internal import Synchronization
   /// What `scanCard` has marked is for all.
   func settle() { marker.settle() }
 
+  /// Marks objects and all that they lead to, on the collector's thread alone.
+  ///
+  /// - Parameter watcher: is told of every object that becomes marked, and has more to mark.
+  func mark(_ objects: [UInt], telling watcher: EphemeronWatcher) {
+    marker.telling(watcher) { marker in
+      for object in objects { marker.mark(object) }
+      repeat {
+        while marker.scanNext() {}
+      } while watcher.markMore(&marker)
+    }
+    marker.settle()
+  }
+
   // MARK: - Marking
 
   /// Marks until the store is empty.

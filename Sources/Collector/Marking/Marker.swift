@@ -43,6 +43,8 @@ internal import Synchronization
   package var scannedBytes = 0
 
   let owner: UInt
+  /// Is told of every object that becomes marked (EphemeronTable). Nil: nobody is.
+  private var watcher: Unmanaged<EphemeronWatcher>?
   /// Every reference is looked up before it is marked.
   let isChecked: Bool
   private let sharedReference: Unmanaged<SharedMarking>
@@ -53,6 +55,7 @@ internal import Synchronization
     ahead = FetchLine()
     owner = shared.owner
     isChecked = shared.check != nil
+    unsafe watcher = nil
     unsafe sharedReference = Unmanaged.passUnretained(shared)
   }
 
@@ -98,6 +101,19 @@ internal import Synchronization
     let slotSize = page.sizeClass.slotSize
     markedBytes &+= slotSize != 0 ? slotSize : Int(bitPattern: HeapSpan(holding: object).slotSize)
     if !page.isNoscan { push(object) }
+    if unsafe watcher != nil { tellWatcher(of: object) }
+  }
+
+  @inline(never)
+  private func tellWatcher(of object: UInt) {
+    unsafe watcher?._withUnsafeGuaranteedRef { $0.becameMarked(object) }
+  }
+
+  /// Tells a watcher of every object that becomes marked while `body` runs. It outlives the call.
+  mutating func telling(_ watcher: EphemeronWatcher, _ body: (inout Marker) -> Void) {
+    unsafe self.watcher = Unmanaged.passUnretained(watcher)
+    body(&self)
+    unsafe self.watcher = nil
   }
 
   // MARK: - Grey objects

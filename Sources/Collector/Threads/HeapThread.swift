@@ -4,7 +4,8 @@
 // A thread of the heap's own: the collector's, or a marking helper.
 //
 // Such a thread takes none of the program's signals except the fatal ones, so that a crash in
-// it has a backtrace. Whoever starts one joins it before what its body uses goes away.
+// it has a backtrace. Whoever starts one joins it before what its body uses goes away, unless the body
+// keeps that itself (CleanupQueue).
 
 internal import CHeapShims
 internal import Glibc

@@ -54,8 +54,11 @@ internal import Synchronization
   /// Relaxed: whoever follows it has had it from the program, or has asked `RootTable.keep`.
   package var target: UInt { unsafe words[0].load(ordering: .relaxed) }
 
-  /// Makes the reference nil.
-  func clear() { unsafe words[0].store(0, ordering: .relaxed) }
+  /// The map that counts the cell, or 0.
+  var owner: UInt { unsafe words[1].load(ordering: .relaxed) }
+
+  /// Makes the reference nil; whether it was not. Relaxed: who is first counts it.
+  package func clear() -> Bool { unsafe words[0].exchange(0, ordering: .relaxed) != 0 }
 }
 
 /// All weak references of a heap.
@@ -124,8 +127,12 @@ internal import Synchronization
     } isKept: {
       guard MarkBit(of: $0).isSet else { return false }
       let cell = WeakCellAddress(address: $0)
-      if MarkBit(of: cell.target).isSet { return true }
-      cell.clear()
+      let (target, owner) = (cell.target, cell.owner)
+      // A dictionary has made it nil itself, or the dictionary is dead.
+      if target == 0 || owner != 0 && !MarkBit(of: owner).isSet { return false }
+      if MarkBit(of: target).isSet { return true }
+      guard cell.clear() else { return false }
+      if owner != 0 { MapCount(map: owner).add(1) }
       cleared += 1
       return false
     }
@@ -154,7 +161,8 @@ internal import Synchronization
     var count = 0
     forEach { cell, target in
       count += 1
-      for address in [cell, target] where HeapSpan.lookUp(address, owner: owner) == nil {
+      for address in [cell, target]
+      where address != 0 && HeapSpan.lookUp(address, owner: owner) == nil {
         report("a weak reference has \(StoreCheck.hex(address)), which is no object")
       }
     }

@@ -89,6 +89,18 @@ public struct HeapStatistics: Hashable, Sendable {
   /// Only grows.
   public let clearedWeakReferences: Int
 
+  /// Entries of ephemeron maps, as far as known: those that the last collection left, and those made
+  /// since.
+  public let ephemerons: Int
+
+  /// Cleanups that have neither run nor been cancelled.
+  public let waitingCleanups: Int
+
+  /// Cleanups that have run.
+  ///
+  /// Only grows.
+  public let finishedCleanups: Int
+
   /// Memory by size class, ascending; class 0, the large objects, first.
   public let bySizeClass: [SizeClassStatistics]
 
@@ -98,7 +110,8 @@ public struct HeapStatistics: Hashable, Sendable {
     destroyedObjects: Int, cycleCount: Int, forcedCycleCount: Int, minorCycleCount: Int,
     gcCPUFraction: Double,
     markTime: Duration, assistTime: Duration, sweepTime: Duration, pauses: PauseHistogram,
-    weakReferences: Int, clearedWeakReferences: Int, bySizeClass: [SizeClassStatistics]
+    weakReferences: Int, clearedWeakReferences: Int, ephemerons: Int,
+    waitingCleanups: Int, finishedCleanups: Int, bySizeClass: [SizeClassStatistics]
   ) {
     self.liveBytes = liveBytes
     self.heapBytes = heapBytes
@@ -120,6 +133,9 @@ public struct HeapStatistics: Hashable, Sendable {
     self.pauses = pauses
     self.weakReferences = weakReferences
     self.clearedWeakReferences = clearedWeakReferences
+    self.ephemerons = ephemerons
+    self.waitingCleanups = waitingCleanups
+    self.finishedCleanups = finishedCleanups
     self.bySizeClass = bySizeClass
   }
 
@@ -178,6 +194,9 @@ extension HeapStatistics: CustomStringConvertible {
         ("pauses", "\(pauses)"),
         ("weakReferences", "\(weakReferences)"),
         ("clearedWeakReferences", "\(clearedWeakReferences)"),
+        ("ephemerons", "\(ephemerons)"),
+        ("waitingCleanups", "\(waitingCleanups)"),
+        ("finishedCleanups", "\(finishedCleanups)"),
       ] + sizes)
   }
 }

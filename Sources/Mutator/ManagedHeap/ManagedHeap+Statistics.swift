@@ -22,7 +22,7 @@ extension ManagedHeap {
     let cycles = counters.cycleCounts
     let pauses = counters.pauses
     let usage = core.pageHeap.usage
-    let weak = core.weak.figures
+    let (weak, cleanups) = (core.weak.figures, core.cleanups.figures)
     let processCPU = max(heap_process_cpu() - startCPU, 1)
     return HeapStatistics(
       liveBytes: counters.liveBytes.load(ordering: .relaxed),
@@ -42,6 +42,8 @@ extension ManagedHeap {
       pauses: PauseHistogram(
         buckets: pauses.buckets, totalNanoseconds: pauses.total, maxNanoseconds: pauses.longest),
       weakReferences: weak.known, clearedWeakReferences: weak.cleared,
+      ephemerons: core.ephemerons.count, waitingCleanups: cleanups.waiting,
+      finishedCleanups: cleanups.run,
       bySizeClass: core.usageBySizeClass.enumerated().map { number, usage in
         let slotSize = SizeClass(UInt8(number)).slotSize
         return .init(

@@ -323,6 +323,14 @@ extension WeakHeapRef: TypedReference {
   static var target: ReferenceTarget { .object(WeakCell.self) }
 }
 
+extension HeapEphemeronMap: TypedReference {
+  static var target: ReferenceTarget { .object(EphemeronMapObject.self) }
+}
+
+extension HeapWeakDictionary: TypedReference {
+  static var target: ReferenceTarget { .object(WeakDictionaryObject<Key>.self) }
+}
+
 extension HeapArray: TypedReference {
   static var target: ReferenceTarget { .array(of: Element.self) }
 }

@@ -121,9 +121,9 @@ extension HeapMutator {
 
   // MARK: - Slow path
 
-  private func makeCell(_ target: UnsafeMutableRawPointer) -> HeapRef<WeakCell> {
+  func makeCell(_ target: UnsafeMutableRawPointer, owner: UInt = 0) -> HeapRef<WeakCell> {
     do throws(HeapError) {
-      return unsafe try tryMakeCell(target)
+      return unsafe try tryMakeCell(target, owner: owner)
     } catch {
       broken(error.description)
     }
@@ -131,8 +131,10 @@ extension HeapMutator {
 
   /// A cell with a target. The target's address is in the cell's first value until there is a slot for
   /// it, and so on this thread's stack.
-  private func tryMakeCell(
-    _ target: UnsafeMutableRawPointer
+  ///
+  /// - Parameter owner: the container that counts the cell when the target has died, or 0.
+  func tryMakeCell(
+    _ target: UnsafeMutableRawPointer, owner: UInt = 0
   ) throws(HeapError) -> HeapRef<WeakCell> {
     attached.requireRunning()
     let word = UInt(bitPattern: target)
@@ -140,7 +142,7 @@ extension HeapMutator {
       StoreCheck.check(word, expecting: nil, storedInto: "a WeakHeapRef", by: attached)
     }
     StoreCheck.checkOwner(of: word, storedInto: "a WeakHeapRef", by: attached)
-    let cell = try tryAllocate(WeakCell(target: word))
+    let cell = try tryAllocate(WeakCell(target: word, owner: owner))
     // No safepoint lies between the two.
     attached.withHeap { $0.weak.add(unsafe WeakCellAddress(cell._raw)) }
     return cell
