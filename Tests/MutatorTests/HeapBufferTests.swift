@@ -47,6 +47,8 @@ private struct Wide: HeapObject {
   var link: HeapRef<TestNode>?
 }
 
+private struct Owning: HeapObject { var name = "name" }
+
 private struct Big: HeapObject {
   var links = InlineArray<6000, HeapRef<TestNode>?>(repeating: nil)
 }
@@ -192,6 +194,13 @@ private struct Holder: HeapObject {
     heap.withMutator { mutator in
       #expect(throws: HeapError.self) {
         try mutator.tryAllocateBuffer(Empty(), count: 1, repeating: [1] as Set<Int>)
+      }
+      // What ARC manages is for objects: nobody would destroy it here.
+      #expect(throws: HeapError.self) {
+        try mutator.tryAllocateBuffer(Owning(), count: 1, repeating: 1)
+      }
+      #expect(throws: HeapError.self) {
+        try mutator.tryAllocateBuffer(Empty(), count: 1, repeating: "text")
       }
       #expect(throws: HeapError.self) {
         try mutator.tryAllocateBuffer(Frame(1), count: 1 << 40, repeating: HeapValue.nil)

@@ -20,7 +20,8 @@
 ///
 /// ``HeapMutator/allocateBuffer(_:count:repeating:)`` makes one. It is valid where a ``HeapRef`` is,
 /// and may be a field. The header's fields are members of the reference, as a ``HeapRef``'s are; the
-/// elements are reached by index, as a ``HeapArray``'s are. Both may hold references:
+/// elements are reached by index, as a ``HeapArray``'s are. Both may hold references, but nothing that
+/// ARC manages:
 ///
 /// ```swift
 /// struct Frame: HeapObject {
