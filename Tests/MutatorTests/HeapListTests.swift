@@ -311,6 +311,30 @@ private func list(_ numbers: some Sequence<Int>, _ mutator: HeapMutator) -> Heap
     }
   }
 
+  @Test("a checked heap looks into containers of enums, also before anything was put there")
+  func emptyInCheckedMode() throws {
+    enum Choice: Hashable {
+      case number(Int)
+      case item(HeapRef<Item>)
+    }
+    enum Other {
+      case number(Int)
+      case item(HeapRef<Item>)
+    }
+    let heap = try HeapCheck.pacedHeap { $0.checks = .on }
+    heap.withMutator { mutator in
+      let list = HeapList<Other>(capacity: 10, in: mutator)
+      let dictionary = HeapDictionary<Choice, Other>(capacity: 10, in: mutator)
+      mutator.collect()
+      let item = mutator.allocate(Item(key: 5))
+      list.append(.item(item), in: mutator)
+      dictionary.updateValue(.item(item), forKey: .item(item), in: mutator)
+      mutator.collect()
+      if case .item(let found)? = dictionary[.item(item)] { #expect(found.key == 5) }
+      #expect(list.count == 1 && dictionary.count == 1)
+    }
+  }
+
   // MARK: - Refusals
 
   @Test("an index that is none traps and is named, with the count")

@@ -103,6 +103,8 @@ package final class TypeTable: Sendable {
     let storage = type as? any ElementStorageType.Type
     let element = storage?.element ?? type
     let map = try FieldMap.find(element)
+    // In an array, the check of the first value has done this. The verifier must not: it holds a lock.
+    if storage != nil, unsafe !map.ambiguous.isEmpty { _ = ReferencePlan.of(element) }
     let layout = try elements.find(key) { () throws(HeapError) -> UInt in
       let alignment = HeapArrayFormat.elementsOffset(alignment: map.alignment)
       return try register(
