@@ -82,6 +82,21 @@ private struct Broad: HeapObject {
     }
   }
 
+  @Test("a field with references beside what ARC manages")
+  func owned() async {
+    await #expect(processExitsWith: .success) {
+      let (mixed, other) = (TestMemory.object(Mixed()), TestMemory.object(Mixed()))
+      let offsets = [
+        MemoryLayout<Mixed>.offset(of: \.left), MemoryLayout<Mixed>.offset(of: \.pair),
+      ]
+      let places = offsets.map { Self.address(mixed) + UInt($0 ?? 0) }
+      #expect(Self.dirty([places[1]]) { mixed.pair = ("a", other) } == [true])
+      #expect(Self.dirty([places[1]]) { mixed.choice = .link(other) } == [true])
+      #expect(Self.dirty(places) { mixed.pointee = Mixed(left: other) } == [true, true])
+      #expect(Self.dirty(places) { mixed.name = "b" } == [false, false])
+    }
+  }
+
   @Test("elements of an array, one and many")
   func arrays() async {
     await #expect(processExitsWith: .success) {

@@ -173,17 +173,23 @@ struct OwnedValuesTests {
   func ownThread() throws {
     final class Witness: Sendable {
       let event: Event
-      let facts: Mutex<(thread: UInt64, isAttached: Bool)>
+      let facts: Mutex<(thread: String, isAttached: Bool)>
       init(_ event: Event) {
         self.event = event
-        facts = Mutex((0, false))
+        facts = Mutex(("", false))
       }
     }
     final class Reporter: Sendable {
       let witness: Witness
       init(_ witness: Witness) { self.witness = witness }
       deinit {
-        witness.facts.withLock { $0 = (heap_thread_self(), HeapMutator.current != nil) }
+        let name = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 16) {
+          buffer -> String in
+          guard let start = buffer.baseAddress else { return "" }
+          unsafe heap_thread_name_of(heap_thread_self(), start, 16)
+          return unsafe String(cString: start)
+        }
+        witness.facts.withLock { $0 = (name, HeapMutator.current != nil) }
         witness.event.happen()
       }
     }
@@ -196,7 +202,7 @@ struct OwnedValuesTests {
     heap.collect()
     #expect(witness.event.wait())
     let facts = witness.facts.withLock { $0 }
-    #expect(facts.thread != heap_thread_self() && !facts.isAttached)
+    #expect(facts.thread == "heap-destroyer" && !facts.isAttached)
   }
 
   // MARK: - Stores

@@ -172,6 +172,29 @@ private struct Long {
     #expect(stored > 0 && lost == 0)
   }
 
+  @Test("so have the references beside what ARC manages, the old one and the new one")
+  func owned() throws {
+    let heap = try HeapCheck.pacedHeap { $0.gcPercent = .off }
+    heap.withMutator { mutator in
+      func node() -> HeapRef<Mixed> { mutator.allocate(Mixed(name: OwnedValuesTests.text(1))) }
+      let roots = (0..<20).map { _ in HeapRoot(node(), in: mutator) }
+      let (old, new) = (
+        roots.map { _ in Self.address(node()) }, roots.map { _ in Self.address(node()) }
+      )
+      func reference(_ address: UInt) -> HeapRef<Mixed> {
+        unsafe HeapRef(_raw: UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped)
+      }
+      for (root, old) in zip(roots, old) { root.get(in: mutator).pair = ("old", reference(old)) }
+      Self.begin(heap)
+      for (root, new) in zip(roots, new) { root.get(in: mutator).pair = ("new", reference(new)) }
+      mutator.attached.flushBarrier()
+      #expect(old.allSatisfy { Self.isMarked($0, heap) })
+      #expect(new.allSatisfy { Self.isMarked($0, heap) })
+      Self.end(heap)
+      #expect(roots.allSatisfy { $0.get(in: mutator).pair.text == "new" })
+    }
+  }
+
   // MARK: - Values
 
   // In checked mode the barrier flag is always up.
