@@ -59,7 +59,7 @@
 /// A dictionary in a managed heap, passed by reference and compared by identity.
 ///
 /// It is valid where a ``HeapRef`` is, and may be a field, an element, or in a ``HeapRoot``. Keys and values
-/// may be whatever fields of a ``HeapObject`` may be; keys are `Hashable`: an `Int`, a ``HeapString`` (by
+/// may be whatever fields of a ``HeapObject`` may be, but for what ARC manages; keys are `Hashable`: an `Int`, a ``HeapString`` (by
 /// content), a ``HeapRef`` (by identity), a struct of such. Hashes are seeded as those of the standard
 /// library: nobody can choose keys that collide.
 ///

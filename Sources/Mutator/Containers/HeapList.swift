@@ -39,8 +39,8 @@ public import Heap
 /// A growable list in a managed heap, passed by reference and compared by identity.
 ///
 /// It is valid where a ``HeapRef`` is, and may be a field, an element, or in a ``HeapRoot``. Elements may
-/// be whatever fields of a ``HeapObject`` may be. It is a `RandomAccessCollection`, and its elements are
-/// written by index, without a `var`:
+/// be whatever fields of a ``HeapObject`` may be, but for what ARC manages. It is a
+/// `RandomAccessCollection`, and its elements are written by index, without a `var`:
 ///
 /// ```swift
 /// let nodes = HeapList<HeapRef<Node>>(in: mutator)

@@ -23,8 +23,8 @@
 /// A fixed-length array in a managed heap, passed by reference and compared by identity.
 ///
 /// ``HeapMutator/allocateArray(of:count:repeating:)`` makes one. It is valid where a ``HeapRef`` is,
-/// and may be a field. Elements may be whatever fields of a ``HeapObject`` may be. It is a
-/// `RandomAccessCollection`, and its elements are written by index, without a `var`:
+/// and may be a field. Elements may be whatever fields of a ``HeapObject`` may be, but for what ARC
+/// manages. It is a `RandomAccessCollection`, and its elements are written by index, without a `var`:
 ///
 /// ```swift
 /// let squares = mutator.allocateArray(of: Int.self, count: 10, repeating: 0)
