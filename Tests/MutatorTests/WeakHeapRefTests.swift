@@ -226,7 +226,7 @@ extension Bool {
     }
     let statistics = heap.statistics
     #expect(statistics.minorCycleCount > 0)
-    #expect(statistics.clearedWeakReferences > 1000)
+    #expect(statistics.clearedWeakReferences > 100)
     HeapCheck.expectEmpty(heap)
   }
 
